@@ -30,6 +30,10 @@ class Pieces:
         """Give up the bytes that are held."""
         raise NotImplementedError
 
+    def pass_on(self, outlet: Outlet, request: Request) -> bool:
+        """Return False: it is sent piece by piece."""
+        return False
+
     async def has_more(self, frame: Frame) -> bool:
         """Have the next bytes at hand; return whether there are any. Raises UpstreamFailure."""
         if not self._unsent:

@@ -72,6 +72,11 @@ class Pipe:
             pieces.append(piece)
         return b"".join(pieces)
 
+    def shorten(self, size: int) -> None:
+        """Drop all bytes but the first so many, which fit in the pipe. Raises OSError."""
+        kept = self.read()[:size]
+        self.put_back(kept)
+
     def put_back(self, data: bytes | memoryview) -> None:
         """Put bytes that were read from the pipe back. Raises OSError."""
         while data:

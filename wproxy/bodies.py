@@ -8,7 +8,10 @@ into its form there. Filters wrap sources; everything that they do not do themse
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from wproxy.http import Request
 
 # A function that returns the wire form of a piece, such as a chunk; None when pieces stay as they are.
 Frame = Callable[[bytes], bytes] | None
@@ -47,6 +50,12 @@ class BodySource(Protocol):
         """Send the next bytes, at most so many; return how many, 0 at the end.
 
         seconds: the longest wait for room. Raises TimedOut and OSError for failures of the other side, UpstreamFailure.
+        """
+
+    def pass_on(self, outlet: Outlet, request: Request) -> bool:
+        """Send all of it, as it is, if that can be done without waiting; return whether that was done, and nothing is held.
+
+        Otherwise `send` goes on from there. Raises OSError for failures of the other side, UpstreamFailure.
         """
 
     async def has_more(self, frame: Frame) -> bool:

@@ -9,6 +9,8 @@ import os
 import random
 import re
 import select
+import socket
+import struct
 
 import pytest
 from conversation import End, Stage, get, small_disk
@@ -17,8 +19,9 @@ from hypothesis import strategies as st
 
 import worker.pipes
 from worker.pipes import PipePool, pool
+from worker.upstream import incoming
 from worker.upstream.backlog import Backlog
-from worker.upstream.proxied_body import PATIENCE
+from worker.upstream.proxied_body import PATIENCE, ProxiedBody
 
 LENGTH, CHUNKED, CLOSE = "length", "chunked", "close"
 SIZES = [0, 1, 4095, 4096, 4097, 65535, 65536, 65537, 1_048_575, 1_048_577, 5_000_000]
@@ -128,6 +131,66 @@ def test_a_body_arrives_as_it_was_sent(stage, framing, size, buffering):
     assert client.is_open()
     if framing != CLOSE:
         assert s.group().idle_count == 1
+
+
+# A first read takes 16,384 bytes, a second one as much as proxy_buffers hold: 32,768.
+FIRST = 16_384 - len(head(LENGTH, 20_000))
+
+
+@pytest.mark.parametrize(
+    ("size", "location", "is_at_once"),
+    [
+        (FIRST, "", True),
+        (FIRST + 1, "", True),
+        (FIRST + 32_768, "", True),
+        (FIRST + 32_769, "", False),
+        (FIRST + 8193, 'proxy_buffers = [2, "4k"]\nproxy_busy_buffers_size = "4k"', False),
+        (FIRST + 1, "proxy_buffering = false", False),
+        (FIRST + 1, 'proxy_limit_rate = "500m"', False),
+    ],
+)
+def test_a_body_that_a_second_read_completes_goes_out_with_its_head(stage, monkeypatch, size, location, is_at_once):
+    made = []
+    monkeypatch.setattr(incoming, "ProxiedBody", lambda *arguments: made.append(arguments) or ProxiedBody(*arguments))
+    s = stage(location=location)
+    client, upstream = request(s)
+    body = random.Random(size).randbytes(size)
+    upstream.sock.setblocking(True)
+    upstream.sock.sendall(head(LENGTH, size) + body)  # all of it has come before the worker looks
+    s.until(lambda: s.access_log(), "the request does not end")
+    assert bytes(client.pull_all()).endswith(b"\r\n\r\n" + body)
+    assert (not made, s.group().idle_count) == (is_at_once, 1)
+    assert s.last_access()["upstream_bytes_received"] == str(len(head(LENGTH, size)) + size)
+
+
+@pytest.mark.parametrize("size", [FIRST + 1, FIRST + 30_000, FIRST + 40_000, 100_000, 300_000])
+@pytest.mark.parametrize("surplus", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], ids=["a byte", "a response"])
+def test_surplus_after_a_large_body_is_seen(stage, size, surplus):
+    s = stage()
+    client, upstream = request(s)
+    body = random.Random(size).randbytes(size)
+    upstream.send(head(LENGTH, size) + body + surplus)
+    s.until(lambda: client.pull_all() and s.access_log(), "the request does not end")
+    assert bytes(client.pull_all()).endswith(b"\r\n\r\n" + body)
+    assert s.group().idle_count == 0
+    client.send(get())
+    assert s.peers[0].accept().receives_head(), "the next request has another connection"
+
+
+@pytest.mark.parametrize("size", [FIRST + 20_000, 300_000])
+def test_a_reset_where_the_first_read_ended_is_told_once_the_beginning_is_out(stage, size):
+    s = stage()
+    client, upstream = request(s)
+    wire = head(LENGTH, size)
+    wire += b"x" * (16_384 - len(wire))
+    upstream.sock.sendall(wire)
+    upstream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    upstream.sock.close()
+    upstream.over = True
+    s.until(lambda: s.access_log(), "the request does not end")
+    client.pull_all()
+    assert client.received.startswith(b"HTTP/1.1 200 OK\r\n") and client.saw_end
+    assert "104: Connection reset by peer" in s.error_log()[0] and "while reading upstream" in s.error_log()[0]
 
 
 @pytest.mark.parametrize("framing", [LENGTH, CHUNKED, CLOSE])

@@ -212,6 +212,53 @@ def test_a_request_line_cannot_forge_a_line(stage):
     assert written[1] == b'"BAD\\x1B[2J\\x00\\xFF" "-"'
 
 
+UP = """[http.server.location."/up"]
+proxy_pass = "http://{peers[0]}"
+"""
+
+
+def test_lines_of_a_head_that_comes_again_and_again_differ_where_the_answers_do(stage):
+    """From the third request on the rest of the line is remembered."""
+    log_format = '100%% $remote_addr "$request" $status 5%b $body_bytes_sent $time_local "$http_user_agent" $http_x_none'
+    s = stage(peers=1, text=TEXT % ('[["{directory}/access.log", "plain"]]', log_format) + UP)
+    client = s.client()
+    upstream = None
+    for body, status in (
+        (b"a", b"200 OK"),
+        (b"bb", b"404 Not Found"),
+        (b"ccc", b"200 OK"),
+        (b"", b"503 No"),
+        (b"e" * 70, b"200 OK"),
+    ):
+        for target in (b"/up?%b", b"/up?%d"):  # another one in between is not taken for it
+            client.send(get(target, b'User-Agent: %s %% "q" \xff'))
+            upstream = upstream or s.peers[0].accept()
+            upstream.take()
+            upstream.send(ok(body, status=status))
+            client.take()
+            client.send(get(target, b'User-Agent: %s %% "q" \xff'))
+            upstream.take()
+            upstream.send(ok(body, status=status))
+            client.take()
+    expected = [
+        b'100%%%% 127.0.0.1 "GET %b HTTP/1.1" %b 5%%b %d TIME "%%s %%%% \\x22q\\x22 \\xFF" -' % (target, status, size)
+        for size, status in ((1, b"200"), (2, b"404"), (3, b"200"), (0, b"503"), (70, b"200"))
+        for target in (b"/up?%b", b"/up?%b", b"/up?%d", b"/up?%d")
+    ]
+    assert [re.sub(rb"\d+/\w+/\d+:[\d:]+ [+-]\d+", b"TIME", line) for line in lines(s)] == expected
+
+
+def test_the_time_of_a_line_moves_on(stage):
+    s = logging(stage, "$time_iso8601 $request")
+    client = s.client()
+    for _ in range(4):
+        client.send(get())
+        client.receives(hello())
+        s.loop.clock.set_wall(s.loop.clock.wall + 1.0)
+    seconds = [line[17:19] for line in lines(s)]
+    assert len(set(seconds)) == 4
+
+
 # When lines are written.
 
 

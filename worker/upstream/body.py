@@ -41,7 +41,8 @@ class ResponseBody:
 
     __slots__ = ("_framing", "_is_chunked", "at_hand", "channel", "spoiled", "stream", "surplus", "timeout", "wire_bytes")
 
-    def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float) -> None:
+    def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float, begun: int = 0) -> None:
+        """at_hand: to be decoded by `take_at_hand`; or it is payload already, of `begun` bytes, and `length` more are to come."""
         self.stream = stream
         self.channel: Waitable = stream
         self.timeout = timeout
@@ -50,6 +51,7 @@ class ResponseBody:
         self.wire_bytes = len(at_hand)
         self.at_hand = at_hand
         self._framing = Framing(kind, length)
+        self._framing.received = begun
         self._is_chunked = kind == CHUNKED
 
     @property
@@ -72,7 +74,7 @@ class ResponseBody:
     @property
     def trailers(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
         """Return (lower-case name, name, value) of the fields after a chunked body that was read to its end."""
-        return tuple((name.lower(), name, value) for name, value in self._framing.trailers)
+        return tuple((name.lower(), name, value) for name, value in self._framing.trailers) if self._is_chunked else ()
 
     async def wait(self, seconds: float | None = None) -> None:
         """Wait until there is something to read, so many seconds or the usual time. Raises UpstreamFailure."""
@@ -83,6 +85,9 @@ class ResponseBody:
 
         Raises BlockingIOError when nothing is there, UpstreamFailure.
         """
+        left = self._framing.unframed
+        if 0 < left < most:
+            most = left + 1  # one more would be surplus; for a large buffer the system is asked each time
         try:
             data = self.stream.recv(most)
         except BlockingIOError:
@@ -105,9 +110,11 @@ class ResponseBody:
 
         Raises BlockingIOError when nothing is there, UpstreamFailure.
         """
-        left = self.unframed
+        framing = self._framing
+        left = framing.unframed
         try:
-            moved = pipe.fill(self.stream.kernel_fd, most if most < left else left)
+            # One more would be surplus.
+            moved = pipe.fill(self.stream.kernel_fd, most if most <= left else left + 1)
         except BlockingIOError:
             raise
         except OSError as error:
@@ -116,9 +123,11 @@ class ResponseBody:
             self._end_of_stream()
             return 0
         self.wire_bytes += moved
-        self._framing.moved(moved)
-        if self._framing.finished:
-            self.spoiled = not self.stream.is_quiet()
+        if moved > left:
+            self.spoiled, self.surplus = True, MORE_THAN_LENGTH
+            moved = left
+            pipe.shorten(left)
+        framing.moved(moved)
         return moved
 
     def _end_of_stream(self) -> None:

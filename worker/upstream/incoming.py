@@ -46,7 +46,10 @@ def respond(attempt: LiveAttempt, connection: PeerConnection, head: ResponseHead
     body = connection.body(attempt)
     if not isinstance(body, bytes):
         source = ProxiedBody(attempt, connection, body)
-        regulate(source, passing, head)
+        if passing.buffering.at_once and b"x-accel-buffering" not in head.values:
+            source.may_read_ahead = True  # as `regulate` finds for nearly every answer
+        else:
+            regulate(source, passing, head)
         return Response(fields, body.at_hand, source)
     if head.status == 101:
         return switch_protocols(attempt, connection, fields, body)

@@ -24,6 +24,7 @@ from typing import Protocol
 from worker.logs import log_request
 from worker.loop import Waitable, sleep
 from worker.pipes import Pipe, pool
+from worker.rates import client_rate
 from worker.stream import BIG_CHUNK, CHUNK
 from worker.temporary_files import DiskTrouble
 from worker.upstream.backlog import WRITE_SIZE, Backlog
@@ -33,6 +34,7 @@ from worker.upstream.passing import AnswerBody, LiveAttempt, PeerConnection
 from worker.upstream.peers import ANSWERED
 from wproxy.bodies import Frame, Outlet
 from wproxy.failures import TimedOut, UpstreamFailure
+from wproxy.http import Request
 
 # Seconds that a client may keep a response waiting, all pauses together, before the upstream is read ahead.
 PATIENCE = 1.0
@@ -226,12 +228,48 @@ class ProxiedBody:
             if self.is_over:
                 return 0
             try:
-                await self._keep_rate()
+                if self.read_rate:
+                    await self._keep_rate()
                 if not self._receive(outlet.kernel_fd >= 0):
                     await self.body.wait()
             except UpstreamFailure as failure:
                 self._fail(failure)
                 raise
+
+    def pass_on(self, outlet: Outlet, request: Request) -> bool:
+        """Have the kernel move all of it to the client, if it has come and the client takes it; return whether that was done.
+
+        Otherwise `send` goes on with the rest. The head and what came with it must be out. Raises OSError for errors of the
+        client; UpstreamFailure, logged.
+        """
+        body = self.body
+        if body.unframed < WORTH_A_PIPE or outlet.kernel_fd < 0 or self.read_rate or client_rate(request):
+            return False
+        pipe = pool.take()
+        if pipe is None:
+            return False
+        most = self.passing.buffering.file or pipe.capacity
+        try:
+            body.fill(pipe, pipe.capacity if pipe.capacity < most else most)
+        except BlockingIOError:
+            pass
+        except UpstreamFailure as failure:
+            pool.give_back(pipe)
+            self._fail(failure)
+            raise
+        if body.finished:
+            self._end()
+        if not pipe.held:
+            pool.give_back(pipe)
+            return self.is_over
+        self._pipe = pipe
+        try:
+            sent = self._send_pipe(pipe, outlet, pipe.held)
+        except BlockingIOError:
+            return False
+        request.body_bytes_sent += sent
+        request.bytes_sent += sent
+        return self.is_over and self._pipe is None
 
     def _receive(self, by_kernel: bool) -> bool:
         """Take the bytes that are there from the upstream; return False when they are to be waited for. Raises UpstreamFailure.

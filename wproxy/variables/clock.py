@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from wproxy.http import MONTHS, Request
+from wproxy.http import MONTHS, Clock, Request
 from wproxy.variables.registry import REQUEST, variable
 
 
@@ -15,18 +15,18 @@ def msec(request: Request) -> bytes:
 
 
 class _PerSecond:
-    """A text that changes once a second: made on the first request in a new second."""
+    """A text that changes once a second: made on the first request in a new second, as the clock's line for Date is."""
 
     def __init__(self, make: Callable[[int], str]) -> None:
         self.make = make
-        self.second = -1
+        self.date_line = b""
         self.text = b""
 
-    def at(self, wall: float) -> bytes:
-        second = int(wall)
-        if second != self.second:
-            self.second = second
-            self.text = self.make(second).encode("ascii")
+    def at(self, clock: Clock) -> bytes:
+        date_line = clock.date_line
+        if date_line is not self.date_line:
+            self.date_line = date_line
+            self.text = self.make(int(clock.wall)).encode("ascii")
         return self.text
 
 
@@ -57,9 +57,9 @@ _TIME_ISO8601 = _PerSecond(_iso8601)
 
 @variable("time_local", REQUEST)
 def time_local(request: Request) -> bytes:
-    return _TIME_LOCAL.at(request.client.clock.wall)
+    return _TIME_LOCAL.at(request.client.clock)
 
 
 @variable("time_iso8601", REQUEST)
 def time_iso8601(request: Request) -> bytes:
-    return _TIME_ISO8601.at(request.client.clock.wall)
+    return _TIME_ISO8601.at(request.client.clock)

@@ -35,6 +35,7 @@ HTTP
 access_log = ACCESS_LOG
 keepalive_requests = 1000000
 upstream.app = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 64 }}
+upstream.roomy = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 64 }}
 upstream.once = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 0 }}
 upstream.calls = {{ server = ["{peers[0]}", "{peers[1]}", "{peers[2]}"], keepalive = 64 }}
 [[http.server]]
@@ -50,6 +51,11 @@ X-Real-IP = "$remote_addr"
 X-Forwarded-For = "$proxy_add_x_forwarded_for"
 X-Forwarded-Proto = "$scheme"
 Connection = ""
+[http.server.location."/roomy"]
+proxy_pass = "http://roomy"
+proxy_socket_rcvbuf = "1m"
+gzip = "on"
+gzip_types = "text/plain"
 [http.server.location."/static/"]
 root = "{directory}"
 [http.server.location."= /return"]
@@ -84,10 +90,16 @@ BROWSER = (
     "Sec-Fetch-Mode: navigate",
     "Sec-Fetch-Site: same-origin",
 )
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\nServer: app\r\nDate: Sun, 29 Nov 2026 15:36:08 GMT\r\nContent-Type: text/plain\r\nContent-Length: 40\r\n"
-    b"Connection: keep-alive\r\n\r\n0123456789012345678901234567890123456789"
-)
+
+
+def answer_of(size: int) -> bytes:
+    """An upstream's answer with so many bytes of text, which compress as pages do."""
+    words = b"".join(b"%x " % (number * number) for number in range(size // 2))
+    lines = b"Server: app", b"Date: Sun, 29 Nov 2026 15:36:08 GMT", b"Content-Type: text/plain", b"Content-Length: %d" % size
+    return b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"Connection: keep-alive", b"", words[:size]])
+
+
+ANSWER = answer_of(40)
 # The records of PHP-FPM's answer: a CGI response, and the end.
 CGI_ANSWER = b"X-Powered-By: PHP/8.2.31\r\nContent-type: text/html; charset=UTF-8\r\n\r\nhello"
 FASTCGI_ANSWER = (
@@ -132,6 +144,14 @@ def static(number: int) -> bytes:
     return head("/static/1k")
 
 
+def roomy(number: int) -> bytes:
+    return head("/roomy")
+
+
+def packed(number: int) -> bytes:
+    return head("/roomy", "Accept-Encoding: gzip")
+
+
 def unkept(number: int) -> bytes:
     return head("/once")
 
@@ -145,7 +165,12 @@ def only_one(number: int) -> bytes:
 
 
 class Conversation:
-    """One workload: its worker and its neighbours. `round` has each client ask once, and counts what the worker does."""
+    """One workload: its worker and its neighbours. `round` has each client ask once, and counts what the worker does.
+
+    answer: that of the upstreams.
+    """
+
+    answer = ANSWER
 
     def __init__(self, directory: str, meter: Meter, request: Callable[[int], bytes], **settings: str) -> None:
         self.meter = meter
@@ -215,7 +240,7 @@ class Conversation:
                 if not data:
                     upstream.close()
                     continue
-                upstream.sendall(ANSWER)
+                upstream.sendall(self.answer)
                 answered += 1
             self.upstreams = [upstream for upstream in self.upstreams if upstream.fileno() >= 0]
             missing -= answered
@@ -230,6 +255,26 @@ class Conversation:
         for sock in (*self.clients, *self.upstreams):
             sock.close()
         self.stage.close(sweep=False)
+
+
+class Bodies(Conversation):
+    """Answers whose bodies do not come with their heads. The buffers are so large that each is under way at once."""
+
+    def __init__(self, directory: str, meter: Meter, request: Callable[[int], bytes], size: int) -> None:
+        self.answer = answer_of(size)
+        super().__init__(directory, meter, request)
+
+    def prepare(self) -> None:
+        self.clients = [self.stage.client(tcp=True, receive_buffer=1 << 20, send_buffer=1 << 20).sock for _ in range(CLIENTS)]
+        for client in self.clients:
+            client.setblocking(True)
+
+    def expect_answer(self, data: bytes) -> None:
+        super().expect_answer(data)
+        client = self.clients[self.answered % CLIENTS - 1]
+        end = b"\r\n0\r\n\r\n" if b"\r\nTransfer-Encoding: chunked\r\n" in data else self.answer[-100:]
+        while not data.endswith(end):
+            data += client.recv(1 << 20)
 
 
 class Connections(Conversation):
@@ -531,6 +576,8 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
     for request in (small, varied, post, unkept, returned, static):
         name = {"returned": "return"}.get(request.__name__, request.__name__)
         yield name, Conversation(place(name), meter, request)
+    yield "100k", Bodies(place("100k"), meter, roomy, 102400)
+    yield "gzip", Bodies(place("gzip"), meter, packed, 16384)
     yield "logged", Conversation(place("logged"), meter, small, ACCESS_LOG='"{directory}/access.log"')
     yield "counted", Conversation(place("counted"), meter, small, SERVER='status_zone = "site"')
     yield "limited", Conversation(place("limited"), meter, small, HTTP=ZONES, SERVER=LIMITS)

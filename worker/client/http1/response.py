@@ -21,7 +21,8 @@ from wproxy.http import Request, Response
 def start_response(connection: Connection, request: Request, response: Response) -> memoryview | None:
     """Send the head and the body at hand, as far as the socket takes it; return the rest, or None. Raises OSError.
 
-    When it raises, it has closed the response. A function and not a coroutine: for most responses there is no wait.
+    When it raises, it has closed the response. A function and not a coroutine: for most responses there is no wait. A source that
+    has passed on all of its body is taken out of the response.
     """
     try:
         fields = response.fields
@@ -68,7 +69,12 @@ def start_response(connection: Connection, request: Request, response: Response)
             sent = send(data)
         except BlockingIOError:
             sent = 0
-        return None if sent == size else memoryview(data)[sent:]
+        if sent != size:
+            return memoryview(data)[sent:]
+        source = response.source
+        if source is not None and fields.content_length >= 0 and source.pass_on(stream, request):
+            response.source = None
+        return None
     except BaseException:
         response.close()
         raise
