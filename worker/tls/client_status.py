@@ -20,7 +20,7 @@ from wproxy.failures import TimedOut
 from wproxy.http import Client
 from wproxy.tls.contexts import ServerContext
 from wproxy.tls.ocsp import GOOD, REVOKED, UNKNOWN, BadAnswer, Inquiry, NoResponder, find_ocsp
-from wproxy.tls.openssl import find_openssl
+from wproxy.tls.openssl import Connection, find_openssl
 
 _FAILED = "certificate status request failed"
 _REFUSED = {REVOKED: "certificate revoked", UNKNOWN: "certificate status unknown"}
@@ -45,7 +45,7 @@ class ClientStatus:
         self._trust = repr((server.ssl_client_certificate, server.ssl_trusted_certificate, server.ssl_crl)).encode()
         self._log = settings.route.log
 
-    async def find_refusal(self, connection: ssl.SSLObject, client: Client, deadline: float) -> str:
+    async def find_refusal(self, connection: Connection, client: Client, deadline: float) -> str:
         """Return why a client's certificate must not be accepted; "" if nothing speaks against it but OpenSSL. Raises TimedOut.
 
         deadline: in seconds of the loop's clock.

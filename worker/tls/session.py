@@ -10,7 +10,7 @@ import ssl
 
 from worker.tls.client_hello import ClientHello
 from wproxy.http import BY_STATUS
-from wproxy.tls.openssl import find_openssl
+from wproxy.tls.openssl import Connection, find_openssl
 
 # The groups of TLS by their numbers, in OpenSSL's short names.
 _GROUPS = {
@@ -25,7 +25,7 @@ class TlsSession:
 
     __slots__ = ("_connection", "_hello", "_verify_result")
 
-    def __init__(self, connection: ssl.SSLObject, hello: ClientHello | None) -> None:
+    def __init__(self, connection: Connection, hello: ClientHello | None) -> None:
         self._connection = connection
         self._hello = hello
         self._verify_result: tuple[int, str] | None = None
@@ -98,7 +98,7 @@ class TlsSession:
     @property
     def certificate(self) -> bytes:
         """The client's certificate."""
-        return self._connection.getpeercert(binary_form=True) or b""
+        return self._connection.getpeercert(True) or b""
 
     def refuse_certificate(self, reason: str) -> None:
         """Note why the client's certificate must not be accepted, although OpenSSL has found nothing wrong with it."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from wproxy.address import Address, parse_address
 from wproxy.der import GENERALIZED_TIME, Element, seconds
-from wproxy.tls.openssl import connection_address, context_address
+from wproxy.tls.openssl import Connection, connection_address, context_address
 
 _CHAIN, _EXTRA_CHAIN, _SET_CURRENT = 115, 82, 117  # commands of SSL_CTX_ctrl
 _FIRST, _NEXT = 1, 2
@@ -181,7 +181,7 @@ class Ocsp:
         responder = responder or read_responder(self._url(certificate), "certificate")
         return Inquiry("", certificate, issuer, responder, self._question(certificate, issuer))
 
-    def verified_chain(self, connection: ssl.SSLObject) -> list[int]:
+    def verified_chain(self, connection: Connection) -> list[int]:
         """Return the addresses of the other side's certificate and of those above it, up to one that is trusted.
 
         They live as long as the connection. Without a certificate, and in a resumed session, there are none.

@@ -12,7 +12,7 @@ import ctypes
 import functools
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, Protocol
 
 # Commands of SSL_CTX_ctrl and SSL_ctrl, SSL_CTX_callback_ctrl.
 _SET_MODE = 33
@@ -90,6 +90,23 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "EVP_DecryptInit_ex": (_INT, (_POINTER, _POINTER, _POINTER, _TEXT, _POINTER)),
     "HMAC_Init_ex": (_INT, (_POINTER, _TEXT, _INT, _POINTER, _POINTER)),
 }
+
+
+class Connection(Protocol):
+    """A connection of OpenSSL's as Python's ssl has it: an SSLObject, or the object inside of one, which takes 250 bytes less."""
+
+    @property
+    def context(self) -> ssl.SSLContext: ...
+    @property
+    def server_side(self) -> bool: ...
+    @property
+    def session(self) -> ssl.SSLSession | None: ...
+    @property
+    def session_reused(self) -> bool | None: ...
+    def version(self) -> str | None: ...
+    def cipher(self) -> tuple[str, str, int] | None: ...
+    def selected_alpn_protocol(self) -> str | None: ...
+    def getpeercert(self, binary_form: Literal[True], /) -> bytes | None: ...
 
 
 class Refused(ValueError):
@@ -328,7 +345,7 @@ class OpenSSL:
 
     # Connections.
 
-    def verify_result(self, connection: ssl.SSLObject) -> int:
+    def verify_result(self, connection: Connection) -> int:
         """Return the verdict about the other side's certificate; 0 when there is nothing wrong with it, or none was sent."""
         return int(self._library.SSL_get_verify_result(connection_address(connection)))
 
@@ -336,16 +353,16 @@ class OpenSSL:
         """Describe a verdict."""
         return bytes(self._library.X509_verify_cert_error_string(code)).decode("ascii", "replace")
 
-    def session(self, connection: ssl.SSLObject) -> Session | None:
+    def session(self, connection: Connection) -> Session | None:
         """Return a connection's session as it is; Python's own copies it by way of DER, which costs as much as a handshake."""
         at = self._library.SSL_get1_session(connection_address(connection))
         return Session(at, self._library.SSL_SESSION_free) if at else None
 
-    def resume(self, connection: ssl.SSLObject, session: Session) -> None:
+    def resume(self, connection: Connection, session: Session) -> None:
         """Have a client's connection, before its handshake, resume a session of the same context."""
         self._library.SSL_set_session(connection_address(connection), session.at)
 
-    def session_id(self, connection: ssl.SSLObject) -> bytes:
+    def session_id(self, connection: Connection) -> bytes:
         """Return the id of a connection's session; b"" without."""
         session = self._library.SSL_get_session(connection_address(connection))
         return self._id_of(session) if session else b""
@@ -355,14 +372,14 @@ class OpenSSL:
         at = self._library.SSL_SESSION_get_id(session, ctypes.byref(size))
         return ctypes.string_at(at, size.value) if at else b""
 
-    def group(self, connection: ssl.SSLObject) -> str:
+    def group(self, connection: Connection) -> str:
         """Return the name of the group of a connection's key exchange; "" without."""
         number = int(self._library.SSL_ctrl(connection_address(connection), _GET_GROUP, 0, None))
         if number & 0x1000000:  # TLSEXT_nid_unknown: the number in the protocol
             return f"0x{number & 0xFFFF:04x}"
         return bytes(self._library.OBJ_nid2sn(number)).decode("ascii") if number else ""
 
-    def signature_algorithm(self, connection: ssl.SSLObject, of_peer: bool) -> str:
+    def signature_algorithm(self, connection: Connection, of_peer: bool) -> str:
         """Return the name of the algorithm by which we, or the other side, signed the handshake; "" for none, or unknown."""
         name = _TEXT()
         question = _GET_PEER_SIGNATURE if of_peer else _GET_SIGNATURE  # before OpenSSL 3.5 there is no answer
@@ -405,9 +422,9 @@ def context_address(context: ssl.SSLContext) -> int:
     return ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value or 0
 
 
-def connection_address(connection: ssl.SSLObject) -> int:
-    """Return the address of OpenSSL's SSL."""
-    inner = connection._sslobj  # type: ignore[attr-defined]
+def connection_address(connection: Connection) -> int:
+    """Return the address of OpenSSL's SSL; an SSLObject has the object with it inside."""
+    inner = getattr(connection, "_sslobj", connection)
     return ctypes.c_void_p.from_address(id(inner) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)).value or 0
 
 

@@ -290,7 +290,7 @@ class Tls:
             assert isinstance(stream, TlsStream)
             stream.begin(self.server, server_side=True)
             await stream.handshake(60)
-            await serve_connection(stream, client, plan)
+            await serve_connection(stream, client, plan, stream.take_at_hand())
 
         return ClientProtocol(TlsStream, serve)
 

@@ -85,7 +85,7 @@ class UpstreamTlsStream(TlsStream):
         depth = secured.connector.tls.depth
         # OpenSSL looks at this itself where `wproxy.tls.openssl` is there. Neither the peer's own certificate nor the trusted one
         # counts. A resumed session has no chain: it was looked at before.
-        chain = () if tls.session_reused else tls._sslobj.get_verified_chain()  # type: ignore[attr-defined]  # public from 3.13
+        chain = () if tls.session_reused else tls.get_verified_chain()
         if len(chain) > depth + 2:
             self.reason = "other"
             raise failure_of_certificate(TOO_LONG, "")
@@ -101,7 +101,7 @@ class UpstreamTlsStream(TlsStream):
         if not error.verify_code:
             return UpstreamFailure("error", error.text, HANDSHAKING)
         code = error.verify_code
-        if code == NO_ISSUER and len(self.tls._sslobj.get_unverified_chain()) == 1:  # type: ignore[attr-defined]
+        if code == NO_ISSUER and len(self.tls.get_unverified_chain()) == 1:
             code = NOT_VERIFIED
         return failure_of_certificate(code, error.verify_message)
 
