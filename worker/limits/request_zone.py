@@ -23,6 +23,7 @@ from collections.abc import Callable
 from worker.limits.zone import MOST_EXCESS, NO_ROOM, PASSED, Outcome
 from worker.locks import lock, take_over, try_lock, unlock
 from wproxy.http import Clock, Request
+from wproxy.variables.connection import binary_remote_addr
 from wproxy.variables.registry import Reader
 from wproxy.zone_memory import FULL_WORD, WAYS, Mutex, ZoneMemory
 
@@ -78,10 +79,12 @@ class SharedRequestZone:
         seen, begin = -1.0, 0  # the time of the last request, and a record of then without an excess
         # Who holds a lock must not wait for a second one: others may hold that one and wait for the first.
         take = take_over if is_within else lock
+        is_address = read is binary_remote_addr
 
         def pass_or_decide(request: Request) -> Outcome:
             nonlocal seen, begin
-            known = known_to(read(request))
+            # Most keys are the address, and a call to read it takes a sixteenth of the instructions of the whole check.
+            known = known_to(request.client.packed_addr if is_address else read(request))
             if known is None:
                 return decide(request)
             now = clock.now
