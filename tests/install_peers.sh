@@ -6,6 +6,8 @@ missing=""
 for pair in node:nodejs nginx:nginx-light wrk:wrk curl:curl chromium:chromium logrotate:logrotate h2load:nghttp2-client redis-server:redis-server strace:strace valgrind:valgrind; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
+# Newer systems have Valkey beside Redis.
+command -v valkey-server >/dev/null 2>&1 || ! apt-cache show valkey-server >/dev/null 2>&1 || missing="$missing valkey-server"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing test peers:$missing"

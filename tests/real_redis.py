@@ -1,4 +1,4 @@
-"""A real Redis for tests, on sockets of its own; ended by its pid."""
+"""A real Redis or Valkey for tests, on sockets of its own; ended by its pid."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ import hiredis
 import pytest
 
 PATIENCE = 20.0
+# Programs that speak the same protocol: what is told to one is told to the other.
+SERVERS = ("redis-server", "valkey-server")
 
 
 class RealRedis:
-    """One server with nothing in it. path: its unix socket. more: further words of its command line."""
+    """One server with nothing in it. path: its unix socket. more: further words of its command line. name: one of SERVERS."""
 
-    def __init__(self, directory: Path, *more: str) -> None:
-        program = shutil.which("redis-server")
+    def __init__(self, directory: Path, *more: str, name: str = SERVERS[0]) -> None:
+        program = shutil.which(name)
         if program is None:
-            pytest.skip("redis-server is not installed: `make test` installs it as root")
+            pytest.skip(f"{name} is not installed: `make test` installs it as root, where the system has a package of it")
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.path = str(directory / "redis.sock")

@@ -1,4 +1,4 @@
-"""Two machines behind one Redis: they hold one limit together, and each its own while Redis does not answer."""
+"""Two machines behind one Redis, or one Valkey: they hold one limit together, and each its own while Redis does not answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wire import Wire, request_bytes
 
 from bench.ports import free_port
 from tests.authority import authority
-from tests.real_redis import RealRedis
+from tests.real_redis import SERVERS, RealRedis
 
 pytestmark = pytest.mark.whole
 
@@ -35,9 +35,9 @@ location."/app" = {{ proxy_pass = "http://app" }}
 """
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    server = RealRedis(tmp_path_factory.mktemp("redis"))
+@pytest.fixture(scope="module", params=SERVERS)
+def redis(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    server = RealRedis(tmp_path_factory.mktemp("redis"), name=request.param)
     yield server
     server.end()
 
@@ -214,13 +214,14 @@ def test_a_redis_that_is_full_or_stopped_lets_nothing_through_without_a_limit(tm
             redis.send_signal(signal.SIGCONT)
 
 
-def test_a_password_a_database_and_tls_by_the_url(tmp_path):
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_password_a_database_and_tls_by_the_url(tmp_path, name):
     root = authority()
     root.write(tmp_path, "root")
     root.issue("localhost").write(tmp_path, "server")
     port = free_port()
     tls = f"--tls-port {port} --tls-cert-file {tmp_path}/server.pem --tls-key-file {tmp_path}/server.key --tls-auth-clients no"
-    redis = RealRedis(tmp_path / "redis", *tls.split(), "--tls-ca-cert-file", f"{tmp_path}/root.pem")
+    redis = RealRedis(tmp_path / "redis", *tls.split(), "--tls-ca-cert-file", f"{tmp_path}/root.pem", name=name)
     try:
         redis.call("ACL", "SETUSER", "limits", "on", ">pass word", "~wproxy:*", "+@all", "-@dangerous")
         http = f"""

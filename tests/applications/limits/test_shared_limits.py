@@ -1,4 +1,4 @@
-"""Two masters that hold one limit at a real Redis: how exactly, and what becomes of it when Redis is slow, killed or full."""
+"""Two masters that hold one limit at a real Redis or Valkey: how exactly, and what becomes of it when Redis is slow, killed or full."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ import psutil
 import pytest
 
 from applications.fronts import Front
-from applications.programs import Program, needed, until
+from applications.programs import Program, until
 from bench.ports import free_port
-from tests.real_redis import RealRedis
+from tests.real_redis import SERVERS, RealRedis
 
 RATE, BURST = 500, 100
 FILE = Path(__file__).parent / "nginx.conf"
 
 
-@pytest.fixture(scope="module")
-def redis(directory: Path) -> Iterator[tuple[RealRedis, int]]:
-    needed("redis-server")
+@pytest.fixture(scope="module", params=SERVERS)
+def redis(request: pytest.FixtureRequest, directory: Path) -> Iterator[tuple[RealRedis, int]]:
     port = free_port()
-    server = RealRedis(directory / "redis", "--port", str(port), "--bind", "127.0.0.1")
+    server = RealRedis(directory / request.param, "--port", str(port), "--bind", "127.0.0.1", name=request.param)
     yield server, port
     server.end()
 

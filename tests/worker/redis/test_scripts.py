@@ -1,4 +1,4 @@
-"""The scripts, in a real Redis: what they count, what they refuse, and how long it lasts there."""
+"""The scripts, in a real Redis and a real Valkey: what they count, what they refuse, and how long it lasts there."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.real_redis import RealRedis
+from tests.real_redis import SERVERS, RealRedis
 from worker.redis.keys import key_at_server
 from worker.redis.scripts import COUNT_REQUEST, GIVE_BACK, HOLD, TAKE, Script
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
-    redis = RealRedis(tmp_path_factory.mktemp("redis"))
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRedis]:
+    redis = RealRedis(tmp_path_factory.mktemp("redis"), name=request.param)
     yield redis
     redis.end()
 
