@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import sys
 import tempfile
@@ -12,6 +13,22 @@ from pathlib import Path
 import pytest
 
 _FAILED = pytest.StashKey[bool]()
+
+# Bytecode is kept, whatever the environment says: the tests start hundreds of processes, and each would compile all of wproxy anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what stays to the end: it went through 27,000 tests dozens of times, and again in each fork."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:

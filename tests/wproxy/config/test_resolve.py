@@ -1142,11 +1142,9 @@ def test_a_format_has_known_variables(text, problem):
 
 @pytest.fixture
 def alone():
-    """Keeps what other tests have left from being looked through for garbage while this one is timed."""
+    """Keeps what other tests have left from being looked through for garbage while this one is timed, and from then on."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.slow
