@@ -12,11 +12,12 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from master.memory import Memory, create_memory
+from tests.small_process import in_a_small_process
 from wproxy.health import Health
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import PEER_VERSION, ROW_CHECKED, ROW_FAILED, ROW_FORGIVEN
@@ -103,24 +104,18 @@ def hammer(memory: Memory, ledger: Ledger, slot: int, seed: int) -> None:
             health.count_success()
 
 
-@pytest.fixture
-def memory() -> Iterator[Memory]:
-    with create_memory() as memory:
-        for slot in range(SLOTS):
-            memory.shared.worker(slot).clear()
-        yield memory
-
-
-@pytest.fixture
-def ledger() -> Iterator[Ledger]:
-    ledger = Ledger()
-    yield ledger
-    ledger.close()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, pytest.param(30.0, marks=pytest.mark.soak)])
-def test_counts_and_availability_survive_workers_that_are_killed_at_any_instruction(memory, ledger, seconds):
+@in_a_small_process
+def test_counts_and_availability_survive_workers_that_are_killed_at_any_instruction(seconds):
+    with create_memory() as memory, closing(Ledger()) as ledger:
+        for slot in range(SLOTS):
+            memory.shared.worker(slot).clear()
+        kill_and_count(memory, ledger, seconds)
+
+
+def kill_and_count(memory: Memory, ledger: Ledger, seconds: float) -> None:
+    """Kill workers for so many seconds, or a few times; look at what is left."""
     chance = random.Random()
     children: dict[int, int] = {}
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from stores import Place, body_of, got, key_of, store, values
 
+from tests.small_process import in_a_small_process
 from worker.cache.use import ABSENT, EXPIRED, VALID, Use
 from wproxy.cache.header import Header
 from wproxy.cache.memory import EXISTS, PENDING, SIZE, STATE
@@ -66,6 +67,7 @@ def fork(place: Place, slot: int, seed: int) -> int:
         os._exit(code)
 
 
+@in_a_small_process
 def test_workers_that_are_killed_at_random(tmp_path: Path):
     """Two at once; each time one of them is killed, or both."""
     place = Place(tmp_path / "cache", 64 << 10)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from zones import Asking, Slots, connection_memory, connection_zone
 
+from tests.small_process import in_a_small_process
 from worker.limits.connection_zone import SharedConnectionZone
 from wproxy.shared import WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
 from wproxy.zone_memory import ZoneMemory
@@ -248,6 +249,7 @@ def hammer(memory: ZoneMemory, shared: mmap.mmap, ledger: mmap.mmap, slot: int, 
 LIMIT = 30  # less than the margin beyond which no lock is taken, sometimes
 
 
+@in_a_small_process
 def test_the_limit_holds_while_workers_are_killed_at_any_instruction():
     chance = random.Random()
     memory = connection_memory(32768)

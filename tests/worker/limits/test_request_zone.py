@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from zones import Asking, Nginx, request_memory, request_zone
 
+from tests.small_process import in_a_small_process
 from worker import locks
 from worker.limits.request_zone import SharedRequestZone
 from worker.limits.zone import MOST_EXCESS, NO_ROOM, fails, passes
@@ -297,6 +298,7 @@ def hammer(memory: ZoneMemory, ledger: mmap.mmap, slot: int, seed: int) -> None:
         words[(slot * KEYS + key) * 2 + 1] += 1
 
 
+@in_a_small_process
 def test_no_request_is_lost_or_counted_twice_while_workers_are_killed_at_any_instruction():
     """All at one instant: so the excess of a key is the number of its requests, less the first."""
     chance = random.Random()

@@ -57,7 +57,10 @@ def test_excess_runs_out_at_the_rate(redis, rate, before, milliseconds, least, m
     redis.call("SET", "k", f"{before} {now_of(redis) - milliseconds}")
     [excess] = run(redis, COUNT_REQUEST, ["k"], rate, 1 << 29)
     assert least <= excess <= most
-    state, moment = redis.call("GET", "k").split()
+    kept = redis.call("GET", "k")
+    if kept is None and rate == 1_000_000:
+        return  # what runs out in two milliseconds may have gone
+    state, moment = kept.split()
     assert int(state) == excess
     if milliseconds == -30_000:
         assert int(moment) - now_of(redis) > 20_000, "the later time stays"
