@@ -32,6 +32,7 @@ from master.user import worker_identity
 from wproxy.address_space import CannotMap
 from wproxy.config.model import Configuration
 from wproxy.config.tree import ConfigurationError, Problem
+from wproxy.failures import reason_of
 from wproxy.identity import WPROXY
 from wproxy.shared import HEAD_BEGUN, HEAD_GENERATION, HEAD_OUTCOME, HEAD_READY, HEAD_RELOADED, HEAD_STARTED, MAX_WORKERS
 
@@ -85,6 +86,8 @@ class Transaction:
             state.pending = self.prepare(state.load())
         except ConfigurationError as error:
             self.refuse(error.lines)
+        except ImportError as error:  # our files have been replaced, and this configuration needs one that we have not loaded
+            self.refuse(f"the configuration cannot be loaded: {reason_of(error)}")
         except Exception as error:  # a bug in reading the file is no reason to stop serving the old one
             state.error_log.write("alert", f"unexpected: {traceback.format_exc().rstrip()}")
             self.refuse(f"the configuration cannot be loaded: {type(error).__name__}: {error}")

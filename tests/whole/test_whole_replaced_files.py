@@ -94,5 +94,10 @@ def test_the_successor_of_a_killed_worker_serves_all_that_is_configured_without_
                 assert ask(front.port, path).status == 200, path
             assert "annot import" not in front.error_log and "No such file" not in front.error_log
             assert front.worker_pids() == {second}
+            # A reload that needs what has not been loaded changes nothing: of what workers import, and of what reads a file.
+            for location in ('"/ssi"]\nssi = true', "'~ ^/\\p{L}+$']\nreturn = 200"):
+                done = front.reload(f"{front.http}[http.server.location.{location}\n")
+                assert done.code == 1 and '; if the files of the program have been replaced, "wproxy upgrade"' in done.errors
+                assert front.worker_pids() == {second} and ask(front.port).status == 200
     finally:
         fastcgi.close()
