@@ -197,6 +197,10 @@ are reported, never silently ignored.
   that, by `return` or a refusal; nginx leaves them empty there.
 - `$request_completion` is empty, too, when a response was cut short because the upstream broke off, and `$bytes_sent` does not
   count `100 Continue`.
+- `$sent_http_content_type` is what was sent. nginx remembers its first value, and the first to ask may be a `map` for `expires`
+  or `add_header`, before the character set is added; after a 204 its log has a type that nobody got.
+- A client that waits for `100 Continue` and is answered without its body is told `Connection: close`; nginx goes on to read from
+  it, and a client that sends its next request in place of the body has that taken for the body.
 - Methods are case-sensitive in `proxy_method`, too: the response to `head` has a body, if the upstream knows such a method.
 - Messages of the error log begin as in nginx, and go on where there is more to say: the timer or limit that ended a request, and
   the place of its directive.
