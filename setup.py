@@ -8,10 +8,11 @@ import sys
 
 from setuptools import Distribution, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from wproxy.compiled import COMPILED, GROUPS, source_of
+from wproxy.compiled import COMPILED, GROUPS, missing_to_compile, source_of
 
 CACHE = "build/mypy_cache"
 
@@ -20,6 +21,8 @@ class Build(build_ext):
     """Has mypyc write the C files when the extensions are about to be built: not for the metadata, which pip asks for before."""
 
     def finalize_options(self) -> None:
+        if missing := missing_to_compile():
+            raise CompileError(f"wproxy cannot be compiled: {missing}")
         from mypyc.build import mypycify
 
         shutil.rmtree(CACHE, ignore_errors=True)  # mypyc 2.4 fails on what it has kept of classes that have changed

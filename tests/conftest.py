@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from wproxy.compiled import how_it_runs
+
 _FAILED = pytest.StashKey[bool]()
 
 # Bytecode is kept, whatever the environment says: the tests start hundreds of processes, and each would compile all of wproxy anew.
@@ -37,6 +39,20 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.collect()
         gc.freeze()
         gc.enable()
+
+
+def pytest_report_header() -> str:
+    """Say which build is tested: interpreted, or with how many compiled modules."""
+    return f"wproxy: {how_it_runs()}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that cannot hold where modules are compiled; each says why."""
+    if how_it_runs() == "interpreted":
+        return
+    for item in items:
+        for mark in item.iter_markers("interpreted_only"):
+            item.add_marker(pytest.mark.skip(reason=f"interpreted only: {mark.args[0]}"))
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:

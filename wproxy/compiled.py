@@ -10,6 +10,8 @@ A module of HOT that no group has is in INTERPRETED, with the reason (tests/test
 from __future__ import annotations
 
 import os
+import shutil
+import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 
 # The packages that requests come through: each of their modules is in one of the two tables below.
@@ -172,6 +174,17 @@ def how_it_runs() -> str:
     if not found:
         return "interpreted"
     return f"{found} modules compiled" if found == len(COMPILED) else f"{found} of {len(COMPILED)} modules compiled"
+
+
+def missing_to_compile() -> str:
+    """Say in one line what of a C compiler and the headers of Python is not on this machine, and how to get it; "" when all is there."""
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        return f"there is no C compiler ({compiler}): install one (on Debian: apt-get install gcc), or set CC"
+    header = os.path.join(sysconfig.get_path("include"), "Python.h")
+    if not os.path.exists(header):
+        return f"there are no headers of this Python ({header}): install them (on Debian: apt-get install python3-dev)"
+    return ""
 
 
 def _has_extension(path: str) -> bool:

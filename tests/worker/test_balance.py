@@ -12,10 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from made_requests import make_client, make_request
 
 import worker.upstream.balance.chance as chance
 from bench.ports import free_port
@@ -28,7 +27,7 @@ from worker.upstream.peers import ANSWERED, FAILED, UNBLAMED, Group
 from worker.upstream.times import Times, average
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
-from wproxy.http import Attempt, Clock
+from wproxy.http import Attempt, Clock, Request
 from wproxy.shared import PRIVATE_BYTES, SharedWords
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -48,14 +47,13 @@ class Balancer:
         self.clock = Clock(1000.0)
         self.log: list[str] = []
         words = SharedWords(memoryview(bytearray(PRIVATE_BYTES)).cast("Q"))
-        loop = Loop()
-        loop.clock = self.clock
-        self.group = Group(upstream, words, loop, lambda level, text: self.log.append(f"{level}: {text}"))
+        self.loop = Loop()
+        self.loop.clock = self.clock
+        self.group = Group(upstream, words, self.loop, lambda level, text: self.log.append(f"{level}: {text}"))
 
-    def request(self, key: str = "", address: str = "10.0.0.1") -> Any:
-        """What a balancer sees of a request: `$arg_k` is the key."""
-        client = SimpleNamespace(remote_addr=address.encode(), clock=self.clock)
-        return SimpleNamespace(client=client, args=f"k={key}".encode(), values=None, location=None)
+    def request(self, key: str = "", address: str = "10.0.0.1") -> Request:
+        """A request whose `$arg_k` is the key."""
+        return make_request(f"/?k={key}", client=make_client(self.clock, address))
 
     def pick(self, key: str = "", address: str = "10.0.0.1", tried: int = 0) -> LivePeer | None:
         return self.group.pick(tried, self.request(key, address))

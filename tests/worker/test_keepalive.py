@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+import socket
 
 import pytest
 from conversation import End, Stage, get, ok, sent_up, to_client
@@ -11,6 +10,9 @@ from test_balance import Balancer
 from test_proxy import exchange
 
 from worker.loop import READ
+from worker.stream import Stream
+from worker.upstream.manner import Manner
+from worker.upstream.pooled import Pooled
 
 
 def idle(s: Stage) -> int:
@@ -176,20 +178,18 @@ def test_a_request_that_cannot_be_sent_twice_asks_a_connection_of_which_no_event
     released: float, armed: int, asked: bool
 ):
     group = Balancer("server 10.0.0.1; keepalive 4;").group
-    asks: list[str] = []
-
-    class Idle:
-        stream = SimpleNamespace(armed=armed)
-
-        def is_quiet(self) -> bool:
-            asks.append("is it quiet?")
-            return True
-
-    connection: Any = Idle()
-    connection.released = released
     peer = group.peers[0]
     for must_stand in (False, True):
+        ours, theirs = socket.socketpair()
+        theirs.close()  # and who asks learns of it
+        connection = Pooled(Stream(group.loop, ours))
+        group.loop.add(connection.stream)
+        connection.stream.armed = armed
+        connection.released = released
         group.idle_count += 1
         peer.idle.append(connection)
-        assert group.take_idle(peer, must_stand, group.common_manner) is connection  # type: ignore[arg-type]
-        assert bool(asks) is (asked and must_stand)
+        taken = group.take_idle(peer, must_stand, Manner())
+        assert taken is (None if asked and must_stand else connection)
+        assert (ours.fileno() == -1) is (taken is None)
+        connection.close()
+    group.loop.close()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from types import SimpleNamespace
 
 import pytest
 from conversation import Peer, Stage, get, ok, to_client
+from made_requests import make_client, make_request
 
 from worker.logs import compile_format, escape_default, escape_json, escape_none
 from wproxy.directives.log import LogFormat
@@ -99,8 +99,10 @@ def test_only_values_are_escaped_and_all_of_them_where_one_has_to_be(escape, exp
     # Two variables side by side, one at the end, text with a quote, one that is missing.
     pieces = parse_pieces('$request_method:$args-"$scheme"$remote_user', has_captures=False)
     line = compile_format(LogFormat("f", escape, "", tuple(pieces)))
-    fields = SimpleNamespace(get=lambda name: None)
-    request = SimpleNamespace(main=None, method=b"a", args=b'"x"', client=SimpleNamespace(scheme=b"plain"), fields=fields)
+    client = make_client()
+    client.scheme = b"plain"
+    request = make_request(client=client)
+    request.method, request.args = b"a", b'"x"'
     assert line(request) == expected
     request.args = b"x"
     assert line(request) == expected.replace(b"\\x22", b"").replace(b'\\"', b"").replace(b'"x"', b"x")

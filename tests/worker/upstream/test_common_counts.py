@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
+import socket
 from typing import Any
 
 import pytest
+from made_requests import make_request
 
 import worker.upstream.peers as peers
 from worker.loop import Loop
+from worker.stream import Stream
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.peers import ANSWERED, FAILED, Group
+from worker.upstream.pooled import Pooled
 from worker.upstream.report import report_peer
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
-from wproxy.http import Clock
 from wproxy.shared import HEAD_RECORDS, HEAD_SLOTS, PRIVATE_WORDS, ROW_ACTIVE, SLOT_ROWS_WORDS, SharedWords
 
 WORKERS = 3
@@ -39,11 +41,8 @@ class Server:
         shared.slot = slot
         return Group(upstream, shared, Loop(read_clock=lambda: 1000.0), lambda level, text: None)
 
-    def request(self) -> Any:
-        return SimpleNamespace(client=SimpleNamespace(remote_addr=b"10.0.0.1", clock=Clock(1000.0)), args=b"", location=None)
-
     def pick(self, worker: int) -> LivePeer | None:
-        return self.groups[worker].pick(0, self.request())
+        return self.groups[worker].pick(0, make_request())
 
     def letters(self, *workers: int) -> str:
         """The peers that get a request in these workers, one after another; none of the requests ends."""
@@ -78,8 +77,8 @@ def test_room_that_a_worker_makes_is_there_for_all(servers, end):
     elif end == "failure":
         server.groups[0].release(peer, FAILED)
     else:
-        connection: Any = SimpleNamespace(requests=1, opened=999.0, released=0.0, expires=0.0, room=1)
-        server.groups[0].take_back(peer, connection, None)
+        with socket.socket() as sock:
+            server.groups[0].take_back(peer, Pooled(Stream(server.groups[0].loop, sock)), None)
     assert server.letters(1) == "a"
 
 
@@ -154,22 +153,22 @@ def test_with_inflight_a_peer_that_another_worker_probes_is_not_left_with_a_requ
     group = server.groups[0]
     refused = group.peers[0]
 
-    class Probed:
-        """Health of a peer that looks usable, until it is chosen."""
+    other = server.groups[1].peers[0].health
+    other.count_failure(980)
+    usual = group.method
+    probed: list[LivePeer | None] = []
 
-        fails = 1
-        fail_timeout = 10.0
-        max_fails = 1
+    def choose_after_another_worker(tier: Any, request: Any, tried: int, now: int) -> LivePeer | None:
+        chosen = usual(tier, request, tried, now)
+        if not probed:
+            probed.append(chosen)
+            assert other.choose(now), "another worker probes it, right after we have chosen it"
+        return chosen
 
-        def may_serve(self, now: int) -> bool:
-            return True
-
-        def choose(self, now: int) -> bool:
-            return False
-
-    refused.health = Probed()  # type: ignore[assignment]
+    group.method = choose_after_another_worker
     assert server.pick(0) is group.peers[1]
     assert server.pick(0) is group.peers[1]
+    assert probed == [refused]
     assert refused.times.count == 0
     assert refused.connections == 0
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import socket
-from types import SimpleNamespace
 
 import pytest
 from conversation import get, ok, sent_up, to_client
+from test_balance import Balancer
 
 from worker.loop import Loop
 from worker.stream import Stream
 from worker.upstream.connect import begin_to_connect
+from worker.upstream.live_peer import LivePeer
 from worker.upstream.manner import Manner
 
 
@@ -27,8 +28,11 @@ def listener():
         yield made
 
 
-def peer_at(port: int, is_near: bool = True) -> SimpleNamespace:
-    return SimpleNamespace(name=f"127.0.0.1:{port}", family=int(socket.AF_INET), sockaddr=("127.0.0.1", port), is_near=is_near)
+def peer_at(port: int, is_near: bool = True) -> LivePeer:
+    peer = Balancer(f"server 127.0.0.1:{port};").group.peers[0]
+    assert peer.is_near
+    peer.is_near = is_near
+    return peer
 
 
 def test_over_loopback_a_connection_is_there_at_once(loop, listener):

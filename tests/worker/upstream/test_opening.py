@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import socket
 
 import pytest
+from test_balance import Balancer
 
 from worker.loop import Event, Loop, Task
+from worker.stream import Stream
 from worker.upstream.connect import CannotConnect
 from worker.upstream.manner import Manner
 from worker.upstream.opening import shared_connection
@@ -28,9 +30,10 @@ class Play:
     def __init__(self, most: int = 2) -> None:
         self.reported: list[BaseException] = []
         self.loop = Loop(report=lambda task, error: self.reported.append(error))
-        self.peer = SimpleNamespace(name="peer", openings=[])
+        self.peer = Balancer("server 10.0.0.1;").group.peers[0]
         self.manner = Manner(max_streams=most)
         self.most = most
+        self.socket = socket.socket()  # of all connections: nothing is sent here
         self.gates: list[Event] = []
         self.outcome: Exception | None = None
         self.results: list[object] = []
@@ -55,7 +58,7 @@ class Play:
         await self.gates[-1].wait()
         if self.outcome is not None:
             raise self.outcome
-        connection = Connection(SimpleNamespace(loop=self.loop), self.most)
+        connection = Connection(Stream(self.loop, self.socket), self.most)
         connection.watch(lambda: False, lambda: self.told.append(connection.users))
         return connection
 
@@ -73,6 +76,7 @@ def play():
     played = Play()
     yield played
     played.loop.close()
+    played.socket.close()
 
 
 def test_as_many_wait_as_it_may_carry(play):

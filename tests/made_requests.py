@@ -1,0 +1,29 @@
+"""Real requests for tests of one part of the house.
+
+Compiled modules (wproxy/compiled.py) take objects of the types that they name, and nothing that only looks like one: a test that
+asks a function about a request makes the request here, from a head as a client sends it.
+"""
+
+from __future__ import annotations
+
+from worker.http1.head_memo import HeadMemo
+from worker.http1.request import HeadLimits, take_request_head
+from wproxy.address import Address
+from wproxy.http import Client, Clock, Endpoint, Process, Request
+from wproxy.identity import WPROXY
+
+
+def make_client(clock: Clock | None = None, address: str = "192.0.2.7") -> Client:
+    """Return a client on a listener that says nothing about it."""
+    process = Process(WPROXY, lambda: (1, 0, 0, 0))
+    here = Endpoint(Address("192.0.2.1", 80))
+    return Client(process, None, clock or Clock(1000.0), address.encode(), 40000, 5, here)  # type: ignore[arg-type]
+
+
+def make_request(target: str = "/", *fields: str, client: Client | None = None, method: str = "GET") -> Request:
+    """Return the request that is read from these bytes; no location has been found for it yet."""
+    head = "\r\n".join([f"{method} {target} HTTP/1.1", "Host: h", *fields, "", ""])
+    taken = take_request_head(head.encode("latin-1"), HeadLimits(), HeadMemo())
+    assert taken is not None
+    client = client or make_client()
+    return Request(client, taken[0], taken[1], client.clock.now)
