@@ -9,21 +9,31 @@ from __future__ import annotations
 from worker.http1.head_memo import HeadMemo
 from worker.http1.request import HeadLimits, take_request_head
 from wproxy.address import Address
-from wproxy.http import Client, Clock, Endpoint, Process, Request
+from wproxy.http import Client, Clock, Endpoint, FixedEndpoint, Process, Request
 from wproxy.identity import WPROXY
 
 
-def make_client(clock: Clock | None = None, address: str = "192.0.2.7") -> Client:
-    """Return a client on a listener that says nothing about it."""
+def make_client(
+    clock: Clock | None = None, address: str = "192.0.2.7", listener: object = None, endpoint: Endpoint | None = None
+) -> Client:
+    """Return a client that has just come."""
     process = Process(WPROXY, lambda: (1, 0, 0, 0))
-    here = Endpoint(Address("192.0.2.1", 80))
-    return Client(process, None, clock or Clock(1000.0), address.encode(), 40000, 5, here)  # type: ignore[arg-type]
+    endpoint = endpoint or FixedEndpoint(Address("192.0.2.1", 80))
+    return Client(process, listener, clock or Clock(1000.0), address.encode(), 40000, 5, endpoint)  # type: ignore[arg-type]
 
 
-def make_request(target: str = "/", *fields: str, client: Client | None = None, method: str = "GET") -> Request:
+def make_request(
+    target: str = "/", *fields: str, client: Client | None = None, method: str = "GET", version: str = "1.1"
+) -> Request:
     """Return the request that is read from these bytes; no location has been found for it yet."""
-    head = "\r\n".join([f"{method} {target} HTTP/1.1", "Host: h", *fields, "", ""])
+    head = "\r\n".join([f"{method} {target} HTTP/{version}", "Host: h", *fields, "", ""])
     taken = take_request_head(head.encode("latin-1"), HeadLimits(), HeadMemo())
     assert taken is not None
     client = client or make_client()
     return Request(client, taken[0], taken[1], client.clock.now)
+
+
+def attributes_of(kind: type) -> tuple[str, ...]:
+    """Return the names of the attributes that all objects of a class have; a compiled class has no slots."""
+    names: tuple[str, ...] = getattr(kind, "__mypyc_attrs__", ()) or kind.__slots__  # type: ignore[attr-defined]
+    return names

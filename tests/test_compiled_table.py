@@ -116,6 +116,61 @@ def test_no_compiled_slice_of_bytes_ends_before_it_begins(module):
     assert {text for text in bounded if (module, text) not in IN_ORDER} == set()
 
 
+# Comparisons of identity with something that is no tuple of a fixed length.
+NO_TUPLES = {
+    ("worker.client.http1.connection", "self.routed_by is not self.routed_to.server.entry"),
+    ("worker.client.http1.response", "sent_last[1] is date_line"),
+    ("worker.client.http1.serve", "fields is connection.routed_fields"),
+    ("worker.client.http1.serve", "head is connection.routed_head"),  # a tuple: the way is looked for again
+    ("worker.client.http1.serve", "host is connection.routed_host"),
+    ("worker.client.http1.serve", "line is connection.routed_line"),
+    ("worker.filters.fields", "fields.lines[0][1] is VARY[1]"),
+    ("worker.filters.headers", "kept[0] is not wanted"),  # a tuple, of which the values are compared next
+    ("worker.http1.request_line", "path.replace(b'//', b'/') is not path"),
+    ("worker.http1.request_line", "path.replace(b'/.', b'/') is not path"),
+    ("worker.http1.request_line", "versions is _PLAIN_VERSIONS"),
+    ("worker.loop", "self._streams[stream.fd] is stream"),
+    ("worker.loop", "stream.reader is stream.writer is None"),
+    ("worker.loop", "stream.reader is task"),
+    ("worker.loop", "stream.writer is task"),
+    ("worker.loop", "task is self._current"),
+    ("worker.pages", "location is not target"),
+    ("worker.phases", "body.collected is BODILESS"),
+    ("worker.phases", "jump.path is request.line.path"),
+    ("worker.phases", "outcome is not redirect"),
+    ("worker.phases", "request.location is fallback"),
+    ("worker.upstream.peers", "outcome is ANSWERED"),
+    ("worker.upstream.peers", "outcome is FAILED"),
+    ("worker.upstream.peers", "peer.line is line"),
+    ("worker.upstream.peers", "peer.place.shared is not shared"),
+    ("worker.upstream.peers", "place.shared is self._shared"),
+    ("worker.upstream.peers", "self.method is round_robin"),
+    ("worker.upstream.peers", "shared.words is not self._words"),
+    ("worker.upstream.protocols.http1", "before.values is not values"),
+    ("worker.upstream.protocols.http1", "differing is before.differing"),
+    ("worker.upstream.protocols.http1", "known_line is line"),
+    ("worker.upstream.protocols.http1", "other[0] is line"),
+    ("worker.upstream.protocols.http1", "other[2] is tail"),
+    ("worker.upstream.protocols.http1", "request.args is line.args"),
+    ("worker.upstream.protocols.http1", "request.method is line.method"),
+    ("worker.upstream.protocols.http1", "request.path is line.path"),
+    ("worker.upstream.target", "passing.group is not group"),
+    ("worker.upstream.target", "services.discovery.known_group(*asked) is not passing.group"),
+}
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_no_compiled_tuple_is_asked_for_its_identity(module):
+    """mypyc keeps a tuple of a fixed length as its values, and makes a new object of them where one is needed: `is` is never true."""
+    compared = [
+        node
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot)
+    ]
+    objects = {ast.unparse(node) for node in compared if not isinstance(node.comparators[0], ast.Constant)}
+    assert {text for text in objects if (module, text) not in NO_TUPLES} == set()
+
+
 def protocols() -> set[str]:
     """Return the names of the protocols in compiled modules."""
     classes = [node for module in COMPILED for node in ast.walk(tree_of(module)) if isinstance(node, ast.ClassDef)]

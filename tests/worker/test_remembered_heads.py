@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conversation import End, Peer, Stage, get, ok
 from like_nginx import _load_nginx_syntax, ask, needs_nginx, same_as_nginx
+from made_requests import make_request
 
 from worker.client.http1.serve import serve_connection
 from worker.client.plan import ListenerPlan
@@ -470,7 +471,7 @@ def test_an_answer_that_many_locations_have_seen_keeps_the_fields_of_some(front)
     )
     (plan,) = head.cache  # one for all targets
     for _ in range(3 * MOST_LOCATIONS):
-        client_fields(head, AnswerPlan(ModuleSettings(plan.location, "proxy"), b"wproxy"), None)
+        client_fields(head, AnswerPlan(ModuleSettings(plan.location, "proxy"), b"wproxy"), make_request())
     assert len(head.cache) <= MOST_LOCATIONS
 
 

@@ -9,10 +9,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_requests import make_client, make_request
 
 from worker.http1.write import make_head
 from wproxy.address import Address
-from wproxy.http import REASONS, Attempt, Client, Clock, FixedEndpoint, Request, Response, ResponseFields, http_date
+from wproxy.http import REASONS, Attempt, Client, Clock, Request, Response, ResponseFields, http_date
 
 # Time
 
@@ -89,13 +90,16 @@ def client(listening: Address = Address("192.0.2.1", 80)) -> tuple[Client, list[
     """A client, and a list that grows whenever somebody looks up the address it connected to."""
     asked: list[str] = []
 
-    class Wondering(FixedEndpoint):
+    class Wondering:
         def address(self) -> Address:
             asked.append("asked")
-            return super().address()
+            return Address("192.0.2.99", 80)
+
+        def tcp_info(self) -> None:
+            return None
 
     listener = type("Listener", (), {"address": listening})()
-    return Client(None, listener, Clock(now=7.0), b"192.0.2.7", 40000, 12, Wondering(Address("192.0.2.99", 80))), asked
+    return make_client(Clock(now=7.0), listener=listener, endpoint=Wondering()), asked
 
 
 def test_the_address_connected_to_is_the_listeners_unless_that_is_a_wildcard():
@@ -118,10 +122,9 @@ def test_a_client_is_new_when_it_comes():
 
 
 def request_of(path: bytes = b"/a", args: bytes | None = b"b") -> Request:
-    line = type(
-        "Line", (), {"line": b"GET /a?b HTTP/1.1", "method": b"GET", "path": path, "args": args, "version": 11, "authority": None}
-    )()
-    return Request(client()[0], line, type("Fields", (), {"host": None})(), 7.0)
+    request = make_request("/a?b", client=client()[0])
+    request.path, request.args = path, args
+    return request
 
 
 def test_a_match_gives_captures_and_variables_by_lower_case_name():
@@ -172,7 +175,7 @@ def test_values_tell_their_state():
     assert repr(request) == "<request 'GET /a?b HTTP/1.1' in progress attempts=[]>"
     request.attempts, request.status = [attempt], 200
     assert repr(request) == "<request 'GET /a?b HTTP/1.1' 200 attempts=[<attempt 192.0.2.80:3000 200>]>"
-    assert repr(request.client) == "<client *12 192.0.2.7:40000>"
+    assert repr(request.client) == "<client *5 192.0.2.7:40000>"
     assert repr(ResponseFields(200, content_length=5)) == "<response fields 200 5>"
     assert repr(Response(ResponseFields(200))) == "<response 200>"
     assert repr(Response(ResponseFields(200), b"a", source=object())) == "<response 200 and more to come>"

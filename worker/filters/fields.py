@@ -84,7 +84,8 @@ def forget_length(fields: ResponseFields) -> None:
 
 def vary_of(fields: ResponseFields) -> tuple[tuple[bytes, bytes], ...]:
     """Return the Vary that a filter has put before the other lines, as the start of other fields; () if there is none."""
-    return (VARY,) if fields.lines and fields.lines[0] is VARY else ()
+    # The value, and not the line: compiled, a tuple is a new object each time. Upstreams say the same in bytes of their own.
+    return (VARY,) if fields.lines and fields.lines[0][1] is VARY[1] else ()
 
 
 def say_vary(fields: ResponseFields) -> None:

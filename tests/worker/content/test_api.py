@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from conversation import Stage
+from made_requests import make_request
 
 from worker.upstream.peers import ANSWERED
 from wproxy.address import Address
-from wproxy.http import Client, FixedEndpoint, Request
+from wproxy.http import Client, FixedEndpoint
 from wproxy.shared import EDITS_OFFSET, EDITS_TEXT_WORDS, HEAD_SLOTS, ROW_ACTIVE, SERVING, WORKER_EDITS, WORKER_PID, WORKER_STATE
 
 API = """
@@ -230,9 +231,7 @@ def pick(stage: Stage, group: Any, path: bytes) -> Any:
         1,
         FixedEndpoint(Address("10.0.0.1", 80)),
     )
-    line = type("Line", (), {"path": path, "method": b"GET", "args": None, "version": 11, "line": b"", "target": path})()
-    fields = type("Fields", (), {"get": lambda self, name: None, "lines": (), "cache": {}, "content_length": -1})()
-    request = Request(client, line, fields, 0.0)
+    request = make_request(path.decode(), client=client)
     request.server = model.servers.default
     request.lead_to(request.server.locations.fallback)
     return group.pick(0, request)

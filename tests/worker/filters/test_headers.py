@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from made_requests import make_client, make_request
 
 from worker.filters.headers import expiry, headers_filter, next_time_of_day
 from worker.filters.order import filters_of
-from worker.http1.request import HeadLimits, HeadMemo, take_request_head
 from worker.http1.write import KEEPALIVE, make_head
-from wproxy.address import Address
 from wproxy.config.load import load_text
 from wproxy.config.model import Location
 from wproxy.directives.headers import added_field, expires, parse_expires
 from wproxy.failures import ClientError
-from wproxy.http import Client, Clock, FixedEndpoint, Request, Response, ResponseFields
+from wproxy.http import Clock, Request, Response, ResponseFields
+from wproxy.route import Route
 
 NOW = 1_795_373_387  # Sun, 22 Nov 2026 18:49:47 GMT
 
@@ -30,14 +30,10 @@ def clock() -> Clock:
 @pytest.fixture
 def request_for(clock):
     """Makes requests of one client: `request_for("/x?a=1", "X-A: b")`."""
-    client = Client(None, None, clock, b"192.0.2.7", 40000, 5, FixedEndpoint(Address("192.0.2.1", 80)))
-    memo = HeadMemo()
+    client = make_client(clock)
 
     def make(target: str = "/", *fields: str, method: str = "GET", version: str = "1.1") -> Request:
-        head = "\r\n".join([f"{method} {target} HTTP/{version}", "Host: h", *fields]) + "\r\n\r\n"
-        taken = take_request_head(head.encode("latin-1"), HeadLimits(), memo)
-        assert taken is not None
-        return Request(client, taken[0], taken[1], clock.now)
+        return make_request(target, *fields, client=client, method=method, version=version)
 
     return make
 
@@ -413,7 +409,7 @@ def test_a_trailer_with_a_line_break_is_left_out(request_for):
     request = request_for("/a%0d%0aSet-Cookie:x")
     response = trailed(place(trailers=(("X-Uri", "$uri"), ("X-T", "t"))), request, Response(ResponseFields(200), b"x"))
     request.server = type("Server", (), {"name": "front"})()
-    request.route = type("Route", (), {"log": Log()})()
+    request.route = Route(place(), b"wproxy", Log())
     assert response.trailers(request) == ((b"X-T", b"t"),)
     assert len(notes) == 1
     assert "while sending trailer X-Uri" in notes[0]

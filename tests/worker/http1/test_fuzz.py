@@ -9,6 +9,7 @@ import h11
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from made_requests import attributes_of
 
 from worker.http1.chunked import LAST_CHUNK, ChunkedDecoder, ChunkError, encode_chunk
 from worker.http1.request import HeadLimits, HeadMemo, RequestFields, RequestLine, take_request_head
@@ -79,8 +80,8 @@ def request_outcome(wire: bytes, limits: HeadLimits, memo: HeadMemo | None = Non
         return None
     line, found, consumed = taken
     return (
-        tuple(getattr(line, name) for name in RequestLine.__slots__),
-        tuple(getattr(found, name) for name in RequestFields.__slots__ if name not in ("cache", "difference")),
+        tuple(getattr(line, name) for name in attributes_of(RequestLine)),
+        tuple(getattr(found, name) for name in attributes_of(RequestFields) if name not in ("cache", "difference")),
         consumed,
     )
 
@@ -93,7 +94,7 @@ def response_outcome(wire: bytes, limit: int, last: ResponseHead | None = None):
         return "refused"
     if taken is None:
         return None
-    return tuple(getattr(taken[0], name) for name in ResponseHead.__slots__ if name != "cache"), taken[1]
+    return tuple(getattr(taken[0], name) for name in attributes_of(ResponseHead) if name != "cache"), taken[1]
 
 
 def as_sent(status):

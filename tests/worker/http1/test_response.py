@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from made_requests import attributes_of
 
 from worker.http1 import response as response_module
 from worker.http1.response import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, ResponseHead, body_of, take_response_head
@@ -35,7 +36,7 @@ def outcome(wire: bytes, limit: int = LIMIT):
         return "refused"
     if taken is None:
         return None
-    return tuple(getattr(taken[0], name) for name in ResponseHead.__slots__ if name != "cache"), taken[1]
+    return tuple(getattr(taken[0], name) for name in attributes_of(ResponseHead) if name != "cache"), taken[1]
 
 
 def check_all_feeds(wire: bytes, limit: int = LIMIT):

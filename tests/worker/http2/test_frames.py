@@ -8,6 +8,7 @@ import hyperframe.frame as peer
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_requests import attributes_of
 
 from worker.http2 import frames
 from worker.http2.errors import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, ConnectionFault
@@ -36,7 +37,7 @@ def taken(reader: FrameReader, data: bytes) -> list[frames.Frame]:
 
 
 def values(frame: frames.Frame) -> dict[str, object]:
-    return {name: getattr(frame, name) for name in type(frame).__slots__}
+    return {name: getattr(frame, name) for name in attributes_of(type(frame))}
 
 
 def number(value: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_requests import attributes_of
 
 from worker.http1.fields import VALUE_BYTES
 from worker.http1.request_values import HeadLimits
@@ -426,10 +427,10 @@ def meaning(reader: RequestReader, fields: Pairs, end_stream: bool) -> tuple[obj
     except ClientError as refused:
         return refused.status, refused.reason
     line, read = head.line, head.fields
-    slots = [getattr(line, name) for name in type(line).__slots__]
+    slots = [getattr(line, name) for name in attributes_of(type(line))]
     return (
         *slots,
-        *(getattr(read, name) for name in type(read).__slots__ if name not in ("cache", "difference")),
+        *(getattr(read, name) for name in attributes_of(type(read)) if name not in ("cache", "difference")),
         head.scheme,
         head.protocol,
     )

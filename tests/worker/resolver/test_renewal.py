@@ -6,6 +6,7 @@ import mmap
 import socket
 
 import pytest
+from made_requests import make_request
 from resolving import Bench
 
 from worker.resolver.records import PrivateRecords
@@ -54,7 +55,7 @@ class Scene:
         return [peer.name.removesuffix(":80") for peer in self.group.peers]
 
     def pick(self, tried: int = 0):
-        return self.group.pick(tried, None)  # type: ignore[arg-type]
+        return self.group.pick(tried, make_request())
 
     def picks(self, count: int) -> list[str]:
         found = []
