@@ -76,6 +76,8 @@ def copy_of_ours() -> PublicPython:
     modules = top / "modules"
     for name in OURS:
         shutil.copytree(ROOT / name, modules / name, ignore=left_out)
+    for library in ROOT.glob("wproxy_*.so"):  # where it is compiled: what its modules have in common
+        shutil.copy(library, modules)
     for name in NEEDED:
         copy_module(name, modules)
     (top / "bin").mkdir()
