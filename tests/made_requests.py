@@ -23,10 +23,15 @@ def make_client(
 
 
 def make_request(
-    target: str = "/", *fields: str, client: Client | None = None, method: str = "GET", version: str = "1.1"
+    target: str = "/",
+    *fields: str,
+    client: Client | None = None,
+    method: str = "GET",
+    version: str = "1.1",
+    host: str = "h",
 ) -> Request:
     """Return the request that is read from these bytes; no location has been found for it yet."""
-    head = "\r\n".join([f"{method} {target} HTTP/{version}", "Host: h", *fields, "", ""])
+    head = "\r\n".join([f"{method} {target} HTTP/{version}", f"Host: {host}", *fields, "", ""])
     taken = take_request_head(head.encode("latin-1"), HeadLimits(), HeadMemo())
     assert taken is not None
     client = client or make_client()
@@ -34,6 +39,6 @@ def make_request(
 
 
 def attributes_of(kind: type) -> tuple[str, ...]:
-    """Return the names of the attributes that all objects of a class have; a compiled class has no slots."""
-    names: tuple[str, ...] = getattr(kind, "__mypyc_attrs__", ()) or kind.__slots__  # type: ignore[attr-defined]
-    return names
+    """Return the names of the attributes that all objects of a class have; a compiled class names them itself, and has no slots."""
+    named = [vars(each).get("__mypyc_attrs__") or vars(each).get("__slots__", ()) for each in kind.__mro__]
+    return tuple(dict.fromkeys(name for names in named for name in names if name != "__dict__"))

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_requests import make_request
 
+from wproxy.http import Request
 from wproxy.template import compile_template, parse_pieces
 from wproxy.variables import BLOCK, LINE, REQUEST, Variable, find_variable
 
 
-def request(**attributes):
-    """As much of a request as the variables below read."""
-    line = SimpleNamespace(raw_ok=True, line=b"GET /a?b HTTP/1.1", origin=b"/a?b", authority=None)
-    fields = SimpleNamespace(host=b"example.com", get={b"accept": b"*/*"}.get)
-    client = SimpleNamespace(remote_addr=b"192.0.2.7", scheme=b"http")
-    return SimpleNamespace(
-        **{
-            "line": line,
-            "fields": fields,
-            "client": client,
-            "path": b"/a",
-            "args": b"b",
-            "host": b"example.com",
-            "captures": re.match(b"(A)(B)", b"AB"),
-        }
-        | attributes
-    )
+def request(args: bytes = b"b") -> Request:
+    """A request that asks for this."""
+    made = make_request(f"/a?{args.decode()}", "Accept: */*", host="example.com")
+    made.captures = re.match(b"(A)(B)", b"AB")
+    return made
 
 
 @pytest.mark.parametrize(
