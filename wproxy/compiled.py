@@ -177,7 +177,7 @@ def how_it_runs() -> str:
 
 
 def missing_to_compile() -> str:
-    """Say in one line which of the C compiler and the headers of Python is not on this machine, and how to get it; "" for none."""
+    """Say in one line which of C compiler and headers of Python is not on this machine, and how to get it; "" for none."""
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(compiler) is None:
         return f"there is no C compiler ({compiler}): install one (on Debian: apt-get install gcc), or set CC"
