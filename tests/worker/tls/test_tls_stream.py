@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import random
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
@@ -617,3 +619,71 @@ def test_nothing_is_left_to_do_before_the_close_once_the_end_has_gone_with_the_l
     assert client.recv(100) == b"hello" and client.recv(100) == b" and goodbye" and client.recv(100) == b""
     server.close()
     client.close()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_becomes_of_one_connection_the_others_carry_their_bytes(room: Room, seed: int):
+    """Handshakes, records in pieces, garbage, ends, resets and closes of several connections in turns: their buffers are shared."""
+    turns = random.Random(seed)
+    pairs = [room.agreed() for _ in range(4)]
+    others = [room.server_and_wire() for _ in range(2)]  # these never agree
+    for number, (server, _wire) in enumerate(others):
+        room.start(f"other {number}", server.handshake(60))
+    said: dict[TlsStream, bytes] = {stream: b"" for pair in pairs for stream in pair}
+    heard = dict(said)
+    spoilt: set[TlsStream] = set()
+    ended: set[TlsStream] = set()  # these read what comes as it comes, to throw it away
+
+    def listen(stream: TlsStream, most: int) -> None:
+        try:
+            heard[stream] += stream.recv(most) if stream not in ended else b""
+        except BlockingIOError:
+            pass
+        except OSError:
+            assert stream in spoilt
+
+    def speak(stream: TlsStream) -> None:
+        data = turns.randbytes(turns.choice([1, 100, 20_000, 60_000]))
+        try:
+            said[stream] += data[: stream.send(data)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            assert stream in spoilt
+
+    for _ in range(150):
+        pair = turns.choice(pairs)
+        stream, other = pair if turns.random() < 0.5 else pair[::-1]
+        match turns.randrange(12):
+            case 0 if pair is not pairs[0]:
+                spoilt.update(pair)
+                with contextlib.suppress(OSError):
+                    stream.sock.send(
+                        turns.choice([b"garbage!", turns.randbytes(300), b"\x17\x03\x03\x00\x20" + turns.randbytes(32)])
+                    )
+            case 1 if pair is not pairs[0]:
+                spoilt.update(pair)
+                ended.add(stream)
+                with contextlib.suppress(OSError):
+                    turns.choice([stream.close, stream.reset_on_close, stream.end_sending])()
+            case 2:
+                with contextlib.suppress(OSError):
+                    turns.choice(others)[1].send(turns.randbytes(turns.randrange(1, 60)))
+            case 3 | 4:
+                room.settle()
+            case 5 | 6 | 7:
+                listen(stream, turns.choice([1, 1000, 65536]))
+            case 8 if stream.fd >= 0:
+                turns.choice([stream.is_quiet, stream.has_unread, stream.has_departed])()
+            case _ if stream.fd >= 0:
+                speak(stream)
+        assert not _INCOMING.pending and not _OUTGOING.pending
+    for _ in range(200):
+        room.settle()
+        for stream in heard:
+            if stream not in spoilt:
+                listen(stream, 65536)
+    for pair in pairs:
+        for stream, other in (pair, pair[::-1]):
+            assert said[stream].startswith(heard[other])
+            assert heard[other] == said[stream] or spoilt >= set(pair)
