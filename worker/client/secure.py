@@ -130,6 +130,7 @@ class Secured:
         # Otherwise requests find their server as in clear.
         self._verifies = any(server.ssl_verify_client != "off" for server in listener.servers.targets)
         self._protocols = protocols
+        self._only = protocols[""] if len(protocols) == 1 else None  # what serves all connections, if something does
         self._store = CertificateStore()
         self._hellos = KnownHellos()
         has_http2 = "http2" in listener.protocols
@@ -165,7 +166,7 @@ class Secured:
                 received, serve = clear, self._protocols[""]
             else:
                 received = stream.take_at_hand()
-                serve = self._protocols.get(stream.alpn or "", self._protocols[""])
+                serve = self._only or self._protocols.get(stream.alpn or "", self._protocols[""])
         except (TimedOut, ClientGone, OSError) as error:
             self._fail(arrival, stream, client, plan, error)
         finally:
