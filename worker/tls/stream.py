@@ -489,7 +489,9 @@ class TlsStream(Stream):
 
     def close(self) -> None:
         """Say the end, leave the loop and close; closing twice is allowed."""
-        if self.fd >= 0 and not (self._is_resetting or self._has_said_end or self._put_aside) and self._failure is None:
+        has_words = self._failure is None and not (self._is_resetting or self._has_said_end or self._put_aside)
+        # The collector may close a stream while OpenSSL is called for another one.
+        if has_words and self.fd >= 0 and not _OUTGOING.pending:
             self._say_end()
             try:
                 self.sock.send(self._words())

@@ -608,6 +608,16 @@ def test_a_stream_that_has_not_begun_says_nothing_when_it_is_closed(room: Room):
     right.close()
 
 
+def test_one_that_is_closed_in_the_middle_of_a_call_for_another_one_takes_none_of_its_bytes(room: Room):
+    """The collector may close a stream wherever it runs."""
+    server, client = room.agreed()
+    _OUTGOING.write(b"of another connection")
+    server.close()
+    assert _OUTGOING.read() == b"of another connection"
+    read_all(client)
+    assert ends(client)
+
+
 def test_nothing_is_left_to_do_before_the_close_once_the_end_has_gone_with_the_last_bytes(room: Room):
     server, client = room.agreed()
     assert not server.has_finished()
