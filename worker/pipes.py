@@ -117,7 +117,8 @@ class PipePool:
         """Return an empty pipe; None when there are enough, or when the system gives none that is worth it."""
         if self.idle:
             pipe = self.idle.pop()
-            self.spare = min(self.spare, len(self.idle))
+            if self.spare > len(self.idle):
+                self.spare = len(self.idle)
             return pipe
         if self.is_refused or self.made >= self.most:
             return None

@@ -28,9 +28,15 @@ class Framing:
         self.leftover = b""
         self.received = 0
         self.limit = 0
-        self._ends_with_connection = kind == UNTIL_CLOSE
-        self._decoder = ChunkedDecoder() if kind == CHUNKED else None
-        self.unframed = ENDLESS if kind == UNTIL_CLOSE else 0 if kind == CHUNKED else length
+        self._ends_with_connection = False
+        self._decoder: ChunkedDecoder | None = None
+        self.unframed = length
+        if kind == CHUNKED:
+            self._decoder = ChunkedDecoder()
+            self.unframed = 0
+        elif kind == UNTIL_CLOSE:
+            self._ends_with_connection = True
+            self.unframed = ENDLESS
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return the payload in them. Raises ChunkError, BodyTooLarge."""

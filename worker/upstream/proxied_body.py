@@ -457,18 +457,21 @@ class ProxiedBody:
     def _end(self) -> None:
         """End the upstream's part: its connection goes back to the pool, or is closed."""
         self.is_over = True
-        self._count_bytes()
-        body = self.body
-        self.request.upstream_trailers = body.trailers
+        body, request, attempt, connection = self.body, self.request, self.attempt, self.connection
+        # As in `_count_bytes`.
+        attempt.response_length = size = body.wire_bytes
+        attempt.bytes_received += size - self.with_head
+        request.upstream_trailers = body.trailers
         body.channel.unexpected = self._unexpected
         if body.surplus:
-            warn_of_surplus(self.request, body.surplus)
-        attempt, connection, head = self.attempt, self.connection, self.attempt.head
+            warn_of_surplus(request, body.surplus)
+        head = attempt.head
         assert head is not None
         if body.spoiled:
             connection.room = 0
-        attempt.end_upload()
-        attempt.response_time = self.request.client.clock.now - attempt.started
+        if attempt.upload is not None:
+            attempt.end_upload()
+        attempt.response_time = request.client.clock.now - attempt.started
         self.passing.group.take_back(attempt.live_peer, connection, head.keepalive_timeout, attempt)
         if attempt.at_end is not None:
             attempt.at_end()
