@@ -264,8 +264,14 @@ class Loop:
         """
         if not channel.armed & _IN:
             return
-        if channel.reader is not None:
-            self.wake(channel.reader)
+        task = channel.reader
+        if task is not None:
+            # `wake`, inlined: each answer over HTTP/2 is told so.
+            channel.reader = None
+            if channel.writer is task:
+                channel.writer = None
+            task.parked = False
+            self._runnable.append(task)
         elif channel.unexpected is not None and channel.unexpected(channel):
             if channel.holds:
                 self.ready(channel)

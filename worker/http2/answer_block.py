@@ -67,7 +67,7 @@ def answer_block(block: bytes) -> AnswerBlock:
     known = _KNOWN.get(block)
     if known is None:
         known = AnswerBlock(_DECODER.decode(block), _DECODER.size, _DECODER.never_indexed)
-        if len(block) <= _KNOWN_BYTES:
+        if len(block) <= _KNOWN_BYTES and not known.never_indexed:  # a secret is kept in no table, nor in this one
             if len(_KNOWN) >= _KNOWN_LIMIT:
                 _KNOWN.clear()
             _KNOWN[block] = known

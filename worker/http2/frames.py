@@ -273,8 +273,8 @@ class FrameReader:
         buffer = self._buffer
         if not buffer:
             return None
+        at = self._at
         while True:
-            at = self._at
             if len(buffer) - at < 9:
                 self._buffer, self._at = buffer[at:], 0  # a connection that waits keeps nothing of what was taken
                 return None
@@ -293,7 +293,9 @@ class FrameReader:
                     raise self._fault(PROTOCOL_ERROR, "another frame where CONTINUATION was expected")
                 self._buffer, self._at = buffer[at:], 0
                 return None
-            self._at = end
+            at = self._at = end
+            if end == len(buffer):
+                self._buffer, self._at = b"", 0
             stream &= _NUMBER_BITS
             if self.in_block:
                 frame = self._continue_block(kind, flags, stream, buffer[begin:end])
@@ -326,9 +328,9 @@ class FrameReader:
         It ends before a frame of another kind, one that is padded, cut off or wrong: `take` looks at those. Most frames need no
         object, and no second look; that takes 0.8 us off each. on_headers: returns whether to hand out no more now.
         """
-        if self._expects_settings or self._expects_preface or self.in_block:
-            return False
         buffer = self._buffer
+        if not buffer or self._expects_settings or self._expects_preface or self.in_block:
+            return False
         first = at = self._at
         end_of_all = len(buffer)
         last = end_of_all - 9

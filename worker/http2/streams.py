@@ -164,7 +164,7 @@ class ServerStreams(Generic[S]):
         """Note that we have sent END_STREAM."""
         stream.sends = False
         if not stream.receives:
-            self._close(stream, by_peer=True)
+            self._close(stream, True)
 
     def _close(self, stream: S, by_peer: bool) -> None:
         """Remove a stream. by_peer: whether the client had ended its side, so that nothing of it can be under way."""

@@ -115,15 +115,16 @@ class IdleConnections:
 
     def shared_changed(self, peer: LivePeer, connection: SharedPooled) -> None:
         """Put a shared connection where it belongs, after requests have joined or left it, or its room has changed."""
+        is_used = connection.users > 0
         is_worn = not connection.most or peer.is_gone or self.is_worn(connection)
-        may_be_shared = bool(connection.users and connection.room) and not is_worn
+        may_be_shared = is_used and connection.room > 0 and not is_worn
         if may_be_shared != connection.is_offered:
             connection.is_offered = may_be_shared
             if may_be_shared:
                 peer.shared.append(connection)
             else:
                 peer.shared.remove(connection)
-        is_idle = not connection.users and not is_worn
+        is_idle = not is_used and not is_worn
         if is_idle != connection.is_idle:
             connection.is_idle = is_idle
             if is_idle:
@@ -131,7 +132,7 @@ class IdleConnections:
             elif connection in peer.idle:  # otherwise it is being closed for the sake of others, or of its age
                 peer.idle.remove(connection)
                 self.idle_count -= 1
-        if is_worn and not connection.users:
+        if is_worn and not is_used:
             connection.close()
 
     def is_worn(self, connection: Pooled) -> bool:

@@ -90,9 +90,10 @@ class SharedPooled(Pooled, ABC):
         self.users = users = self.users - 1
         room = self.most - users
         self.room = room if room > 0 else 0
-        if self._changed is not None:
-            self._changed()
-        elif not self.users:
+        changed = self._changed
+        if changed is not None:
+            changed()
+        elif not users:
             self.close()
 
     def count_room(self) -> None:

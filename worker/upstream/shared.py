@@ -87,7 +87,8 @@ class SharedConnection(SharedPooled):
     def _heard(self, stream: Stream) -> bool:
         try:
             most = self._most_read
-            data = stream.recv(most)
+            receive = stream.recv  # read first, as a slot that is called like a method is searched from the class on
+            data = receive(most)
             self._heard_at = stream.loop.clock.now
             if not data:
                 raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
@@ -109,7 +110,8 @@ class SharedConnection(SharedPooled):
 
     def send(self, data: bytes) -> None:
         """Send bytes, now or as soon as the socket takes them. Raises UpstreamFailure if the connection has failed."""
-        self.check()
+        if self.failure is not None:
+            self.check()
         try:
             self._write(data)
         except OSError as error:
@@ -129,8 +131,9 @@ class SharedConnection(SharedPooled):
         if self._unsent:
             self._unsent += data
             return
+        send = self.stream.send
         try:
-            sent = self.stream.send(data)
+            sent = send(data)
         except BlockingIOError:
             sent = 0
         if sent < len(data):

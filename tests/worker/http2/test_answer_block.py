@@ -6,7 +6,7 @@ import pytest
 
 from worker.http2.answer_block import _KNOWN, _KNOWN_BYTES, _KNOWN_LIMIT, answer_block
 from worker.http2.errors import COMPRESSION_ERROR, ConnectionFault
-from worker.http2.header_block import encode_fields
+from worker.http2.header_block import encode_fields, encode_never_indexed
 from wproxy.failures import UpstreamFailure
 
 HEAD = encode_fields([(b":status", b"200"), (b"x-a", b"one")])
@@ -66,3 +66,11 @@ def test_the_table_is_bounded():
     assert len(_KNOWN) <= _KNOWN_LIMIT
     large = encode_fields([(b":status", b"200"), (b"x-large", b"x" * _KNOWN_BYTES)])
     assert answer_block(large) is not answer_block(large)
+
+
+def test_a_field_that_must_never_be_indexed_is_not_remembered():
+    block = b"\x88" + encode_never_indexed(b"x-secret", b"abc")
+    first = answer_block(block)
+    assert first.never_indexed == {b"x-secret"}
+    assert block not in _KNOWN
+    assert answer_block(block).fields == first.fields

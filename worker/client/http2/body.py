@@ -50,11 +50,14 @@ class HTTP2RequestBody(RequestBody):
         "window",
     )
 
-    def __init__(self, loop: Loop, stream: BodyStream, length: int, owes_continue: bool, window: int) -> None:
+    def __init__(
+        self, loop: Loop, stream: BodyStream, length: int, owes_continue: bool, window: int, timeout: float = 60.0, limit: int = 0
+    ) -> None:
+        """window: http2_body_preread_size. limit: client_max_body_size; 0 for none."""
         # Like its parent, without the call.
         self.collected = self.data = self.file = self.kept = None
         self.length = length
-        self.timeout = 60.0
+        self.timeout = timeout
         self.is_passed_on = self.was_missed = False
         self.owes_continue = owes_continue
         self.window: ReceiveWindow | None = None
@@ -65,7 +68,7 @@ class HTTP2RequestBody(RequestBody):
         self._arrived = self._taken = 0
         self._has_ended = False
         self._fault: ClientError | None = None
-        self._limit = 0
+        self._limit = limit
         self._waiter: Task | None = None
         self._progress: Progress | None = None  # once it has been waited for
 

@@ -527,15 +527,14 @@ class HTTP2Connection:
         fields = head.fields
         owes_continue = fields.expects_continue
         length = fields.content_length
-        body = HTTP2RequestBody(self.loop, exchange, length, owes_continue, self.body_window)
-        exchange.body = body
         if head.protocol is not None:
+            exchange.body = HTTP2RequestBody(self.loop, exchange, length, owes_continue, self.body_window)
             request.fields = as_upgrade(head, base64.b64encode(os.urandom(16)))
             return refusal
-        request.body = body
-        limit = request.route.client_max_body_size
-        body.limit = limit
-        body.timeout = request.location.client_body_timeout
+        limit, timeout = request.route.client_max_body_size, request.location.client_body_timeout
+        request.body = exchange.body = HTTP2RequestBody(
+            self.loop, exchange, length, owes_continue, self.body_window, timeout, limit
+        )
         if refusal is None and limit and length > limit:
             return ClientError(413, f"client intended to send too large body: {length} bytes", "client_max_body_size")
         return refusal

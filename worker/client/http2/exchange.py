@@ -345,8 +345,9 @@ class HTTP2Exchange(Stream):
         if len(block) > MAX_FRAME_SIZE or settings.shrank_table:
             return False
         trailers = b""
-        if response.trailers is not None:
-            request.response_trailers = lines = response.trailers(request)
+        end = response.trailers
+        if end is not None:
+            request.response_trailers = lines = end(request)
             trailers = trailers_block(lines, request.never_indexed) if lines else b""
             if len(trailers) > MAX_FRAME_SIZE:
                 return False

@@ -97,8 +97,9 @@ class Sender:
                 pieces = [*self._urgent, *self._pieces] if self._urgent else self._pieces
                 data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
                 self._urgent, self._pieces = [], []
+            send = self._stream.send
             try:
-                sent = self._stream.send(data)
+                sent = send(data)
             except BlockingIOError:
                 self._begun = data
                 break

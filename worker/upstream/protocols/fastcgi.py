@@ -63,8 +63,9 @@ class FastcgiConnection(WritingConnection):
 
     def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
         """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError."""
+        receive = self.stream.recv  # see `start`
         try:
-            data = self.stream.recv(HEAD_CHUNK)
+            data = receive(HEAD_CHUNK)
         except BlockingIOError:
             return None
         if not data:
@@ -79,7 +80,8 @@ class FastcgiConnection(WritingConnection):
                     known = read_head(data[HEADER:end], passing)
                 if known is not None and known.status not in _BODILESS:
                     place = HEADER + len(known.block)
-                    if known.content_length in (-1, end - place):
+                    length = known.content_length
+                    if length == -1 or length == end - place:
                         # Nothing is left to be found out about this answer.
                         self.begun = data[place:end]
                         self.overhead = place

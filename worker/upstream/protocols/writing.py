@@ -35,13 +35,13 @@ class WritingConnection(PeerConnection):
         self.requests += 1
         outgoing = attempt.outgoing
         data = attempt.request_head
-        is_whole = outgoing.rest is None and outgoing.file is None
+        is_whole = not outgoing.has_more
         if is_whole:
             frame, end = self.framing
             if body := outgoing.at_hand:
                 data += frame(body) if frame is not None else body
             data += end
-        send = self.stream.send
+        send = self.stream.send  # read first, as a slot that is called like a method is searched from the class on
         try:
             sent = send(data)
         except BlockingIOError:
