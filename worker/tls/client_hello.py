@@ -8,7 +8,7 @@ context of the default server, and refuses them with the alert that belongs to t
                extensions <u16>: each type u16, data <u16>     (<u8>: after its length in so many bits)
 
 A client's program sends the same message again and again, but for what is random in it. `KnownHellos` remembers the rest, so that
-most messages are compared and not read: 1,000 instructions of the processor and not 34,000.
+most messages are compared and not read: 28 of Python's instructions and not 570.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ _SUPPORTED_GROUPS = 10
 _SIGNATURE_ALGORITHMS = 13
 _ALPN = 16
 _MATTERING = frozenset((_SERVER_NAME, _SUPPORTED_GROUPS, _SIGNATURE_ALGORITHMS, _ALPN))
-# Extensions with other data each time: a ticket of TLS 1.2, one of TLS 1.3 with its proof, and the shares of a key.
-_RANDOM = frozenset((35, 41, 51))
+# Extensions with other data each time: a ticket of TLS 1.2, one of TLS 1.3 with its proof, shares of a key, an encrypted message.
+_RANDOM = frozenset((35, 41, 51, 65037))
 
 # How many messages are remembered: of so many lengths, so many of each, and none that is longer than this.
 _MOST_LENGTHS = 128
 _MOST_OF_A_LENGTH = 4
 _LONGEST_KNOWN = 3000
+# One in so many of those that are not known is remembered: some programs never send the same.
+_ONE_IN = 8
 
 _pair = struct.Struct(">HH").unpack_from
 
@@ -89,9 +91,10 @@ class ClientHello:
 class KnownHellos:
     """The messages that have been read lately. What they offer is the same object each time."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_missed")
 
     def __init__(self) -> None:
+        self._missed = 0
         # By length: takes the parts that are the same each time out of such a message, what they have to be, and its offer.
         self._known: dict[int, list[tuple[Callable[[bytes], tuple[bytes, ...]], tuple[bytes, ...], ClientHello]]] = {}
 
@@ -102,7 +105,9 @@ class KnownHellos:
                 return hello
         found = read_client_hello(data)
         if found is not None and not found.is_greased:
-            self._remember(data, found)
+            if not self._missed % _ONE_IN:
+                self._remember(data, found)
+            self._missed += 1
         return found
 
     def _remember(self, data: bytes, hello: ClientHello) -> None:

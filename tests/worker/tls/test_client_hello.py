@@ -200,6 +200,19 @@ def test_a_client_that_comes_again_makes_the_same_offer_though_its_random_bytes_
     assert offer(known.read(second)) == offer(read_client_hello(second))
 
 
+def test_an_encrypted_message_within_it_is_among_what_differs():
+    known = KnownHellos()
+    first, second = (records(message(server_name(b"a.test") + extension(0xFE0D, byte * 200))) for byte in (b"1", b"2"))
+    assert known.read(first) is known.read(second)
+
+
+def test_of_clients_that_never_send_the_same_few_are_remembered():
+    known = KnownHellos()
+    wires = [records(message(server_name(b"a.test") + extension(0x5A5A, bytes([number]) * 200))) for number in range(9)]
+    first = [known.read(wire) for wire in wires]
+    assert [known.read(wire) is before for wire, before in zip(wires, first)] == [True, *[False] * 7, True]
+
+
 def test_what_is_remembered_changes_nothing_about_any_other_message():
     """Each byte of a message that is known, changed: what comes of it is what comes of it without a memory."""
     known = KnownHellos()
@@ -226,7 +239,7 @@ def test_a_name_of_the_same_length_is_another_offer():
 
 def test_known_messages_are_bounded_and_those_of_greased_clients_are_not_kept():
     known = KnownHellos()
-    for length in range(1, 1000):
+    for length in range(1, 1500):
         known.read(records(message(server_name(b"a" * (length % 200 + 1)) + extension(21, bytes(length)))))
         assert len(known._known) <= 128
     assert all(len(alike) <= 4 for alike in known._known.values())
