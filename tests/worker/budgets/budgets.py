@@ -32,6 +32,7 @@ WORKLOADS = (
     "unkept",
     "return",
     "static",
+    "tunnel",
     "logged",
     "counted",
     "limited",

@@ -56,6 +56,9 @@ proxy_pass = "http://roomy"
 proxy_socket_rcvbuf = "1m"
 gzip = "on"
 gzip_types = "text/plain"
+[http.server.location."/tunnel"]
+proxy_pass = "http://app"
+proxy_set_header = [["Upgrade", "$http_upgrade"], ["Connection", "upgrade"]]
 [http.server.location."/static/"]
 root = "{directory}"
 [http.server.location."= /return"]
@@ -150,6 +153,10 @@ def roomy(number: int) -> bytes:
 
 def packed(number: int) -> bytes:
     return head("/roomy", "Accept-Encoding: gzip")
+
+
+def upgrade(number: int) -> bytes:
+    return head("/tunnel", "Connection: upgrade", "Upgrade: echo")
 
 
 def unkept(number: int) -> bytes:
@@ -275,6 +282,39 @@ class Bodies(Conversation):
         end = b"\r\n0\r\n\r\n" if b"\r\nTransfer-Encoding: chunked\r\n" in data else self.answer[-100:]
         while not data.endswith(end):
             data += client.recv(1 << 20)
+
+
+class Tunnels(Conversation):
+    """Messages of 64 bytes through tunnels, there and back again."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        for number, client in enumerate(self.clients):
+            client.sendall(self.request(number))
+        self.worker_works(CLIENTS)
+        while len(self.upstreams) < CLIENTS:
+            for peer in self.stage.peers:
+                while (accepted := peer._try_accept()) is not None:
+                    self.upstreams.append(accepted)
+            self.worker_works(0)
+        for upstream in self.upstreams:
+            upstream.setblocking(True)
+            assert upstream.recv(65536).endswith(b"\r\n\r\n")
+            upstream.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        self.worker_works(CLIENTS)
+        for client in self.clients:
+            assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
+
+    def round(self) -> None:
+        message = b"0123456789abcdef" * 4
+        for senders, receivers in ((self.clients, self.upstreams), (self.upstreams, self.clients)):
+            for sock in senders:
+                sock.sendall(message)
+            self.worker_works(CLIENTS)
+            for sock in receivers:
+                assert sock.recv(65536) == message
+        self.asked += CLIENTS
+        self.answered += CLIENTS
 
 
 class Connections(Conversation):
@@ -578,6 +618,7 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
         yield name, Conversation(place(name), meter, request)
     yield "100k", Bodies(place("100k"), meter, roomy, 102400)
     yield "gzip", Bodies(place("gzip"), meter, packed, 16384)
+    yield "tunnel", Tunnels(place("tunnel"), meter, upgrade)
     yield "logged", Conversation(place("logged"), meter, small, ACCESS_LOG='"{directory}/access.log"')
     yield "counted", Conversation(place("counted"), meter, small, SERVER='status_zone = "site"')
     yield "limited", Conversation(place("limited"), meter, small, HTTP=ZONES, SERVER=LIMITS)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from worker.client.http1.connection import Connection
 from worker.loop import FAIR_SHARE, WRITE, Task, give_way, park
 from worker.pipes import Pipe, pool
-from worker.stream import HEAD_CHUNK, Stream
+from worker.stream import HEAD_CHUNK, SMALL_CHUNK, Stream
 from worker.tunnel import CLIENT_TIMED_OUT, CLOSED, UPSTREAM_TIMED_OUT, End, Traffic, Tunnel, note_end
 from wproxy.failures import TimedOut
 from wproxy.http import Request
@@ -44,10 +44,10 @@ async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel)
 
 
 class _Direction:
-    """One direction of a tunnel. moved: bytes taken from the source."""
+    """One direction of a tunnel. moved: bytes taken from the source. _most: the size of a read, small until one has filled it."""
 
     __slots__ = (
-        "_clock", "_finish", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task", "_traffic",
+        "_clock", "_finish", "_most", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task", "_traffic",
         "moved",
     )  # fmt: skip
 
@@ -71,6 +71,7 @@ class _Direction:
         self._finish = traffic.finish
         self._task: Task | None = None
         self._pipe: Pipe | None = None
+        self._most = SMALL_CHUNK
         self.moved = 0
 
     def start(self, early: bytes) -> None:
@@ -88,7 +89,7 @@ class _Direction:
         Always return True: if the loop is not to report more, it finds no callback the next time.
         """
         try:
-            data = self._recv(HEAD_CHUNK)
+            data = self._recv(self._most)
         except BlockingIOError:
             return True
         except OSError:
@@ -107,8 +108,11 @@ class _Direction:
             self._finish(CLOSED)
             return True
         self._traffic.last = self._clock.now
-        if sent < size or size == HEAD_CHUNK:
-            self._take_over(data[sent:])
+        if sent < size or size >= self._most:
+            if sent == size and self._most < HEAD_CHUNK:
+                self._most = HEAD_CHUNK  # there is more, perhaps, which the loop reports
+            else:
+                self._take_over(data[sent:])
         return True
 
     def _listen(self) -> None:
