@@ -509,6 +509,12 @@ class Response:
         return f"<response {self.fields.status}{' and more to come' if self.source else ''}>"
 
 
+class ReadyResponse(Response):
+    """A response without a source that is sent again and again, and therefore never changed."""
+
+    __slots__ = ()
+
+
 class ErrorResponse(Response):
     """The built-in page for a status that was raised (404, 502, 494 ...), not chosen by `return 404 "text"`."""
 

@@ -9,7 +9,7 @@ from worker.pages import error_response, respond, without_validators
 from wproxy.conditions import conditions_of
 from wproxy.config.model import Location
 from wproxy.directives.rewrite import REDIRECTS, Return
-from wproxy.http import Request, Response, ResponseFields, has_no_body, is_interim
+from wproxy.http import ReadyResponse, Request, Response, has_no_body, is_interim
 from wproxy.route import Answer
 from wproxy.template import checked
 
@@ -61,18 +61,20 @@ def returning_at_once(location: Location, drive: Answer) -> Answer | None:
         return None
     files, is_bodiless, is_conditional = location.files, has_no_body(status), status == 200
     body = b"" if is_bodiless else text
-    # By Content-Type, of which there are no more than the configuration has.
-    ready: dict[bytes, ResponseFields] = {}
+    # For GET, by Content-Type, of which there are no more than the configuration has.
+    ready: dict[bytes, ReadyResponse] = {}
 
     async def answer(request: Request) -> Response:
         if request.body is not None or request.trace is not None or (is_conditional and conditions_of(request.fields)):
             return await drive(request)
         content_type = files.type_of(request.path)
-        fields = ready.get(content_type)
-        if fields is None:
-            fields = ready[content_type] = respond(request, status, text, content_type, request.route.server_token).fields
+        response = ready.get(content_type)
+        if response is None:
+            fields = respond(request, status, text, content_type, request.route.server_token).fields
+            response = ready[content_type] = ReadyResponse(fields, body, bodiless=is_bodiless)
         if request.method == b"HEAD":
-            return Response(fields, bodiless=True)
-        return Response(fields, body, bodiless=is_bodiless)
+            return Response(response.fields, bodiless=True)
+        # Filters may change a response.
+        return response if request.route.filter is None else Response(response.fields, body, bodiless=is_bodiless)
 
     return answer

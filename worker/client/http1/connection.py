@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.client.ending import departure
 from worker.client.plan import ListenerPlan
 from worker.http1.request import HeadMemo, RequestFields, RequestLine
-from worker.stream import Stream
+from worker.stream import HEAD_CHUNK, Stream
 from wproxy.bodies import Outlet
 from wproxy.browsers import stays_connected
 from wproxy.config.model import Location, Server
@@ -20,13 +20,14 @@ class Connection(HeadMemo):
     """The state of a client connection, with its memory of heads; also the Exchange of each request, as it serves one at a time.
 
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
-    patience: for so many seconds. routed_*: the last head, its location and its route; last_request, expires: the request, or the
+    patience: for so many seconds. chunk: the size of a read, small after a small first request, until one fills it. routed_*: the last head, its location and its route; last_request, expires: the request, or the
     time, from which the connection is not kept, for that head and location. is_over: whether the last request is, and only its
     body or the end of the connection is awaited; is_refused: whether its head was refused.
     """
 
     __slots__ = (
         "buffer",
+        "chunk",
         "client",
         "clients",
         "expires",
@@ -56,6 +57,7 @@ class Connection(HeadMemo):
         self.client = client
         self.plan = plan
         self.buffer = b""
+        self.chunk = HEAD_CHUNK
         self.idle = True
         self.is_over = self.is_refused = False
         self.patience = plan.header_timeout

@@ -8,6 +8,8 @@ A repeated request on the connection costs 2 system calls here: one recv, one se
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from worker.client.ending import finish, request_lost
 from worker.client.http1.body import HTTP1RequestBody
 from worker.client.http1.connection import Connection, Head
@@ -28,7 +30,7 @@ from worker.client.requests import find_way
 from worker.content.returns import CloseConnection
 from worker.http1.request import RequestFields, RequestLine, is_still_begun, take_request_head
 from worker.loop import READ, park
-from worker.stream import HEAD_CHUNK, Stream
+from worker.stream import HEAD_CHUNK, SMALL_CHUNK, Stream
 from wproxy.browsers import stays_connected
 from wproxy.config.model import Location
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
@@ -144,7 +146,7 @@ def receive_head(connection: Connection) -> Head | None:
     """Read once and take a request head; None while it is incomplete. Raises ClientError, ClientGone, OSError."""
     recv = connection.stream.recv
     try:
-        data = recv(HEAD_CHUNK)
+        data = recv(connection.chunk)
     except BlockingIOError:
         return None
     if not data:
@@ -157,6 +159,14 @@ def receive_head(connection: Connection) -> Head | None:
             return None
     elif data == connection.head:
         return connection.taken  # the same head and nothing else, as usual: no need to use the buffer
+    elif not connection.client.requests:
+        if 2 * len(data) < SMALL_CHUNK:
+            connection.chunk = SMALL_CHUNK
+    elif len(data) == connection.chunk < HEAD_CHUNK:
+        # All that has come is wanted, as it decides whether a close has to wait for the client.
+        connection.chunk = HEAD_CHUNK
+        with suppress(BlockingIOError):
+            data += recv(HEAD_CHUNK)
     connection.buffer = data
     return take_request_head(data, connection.plan.limits, connection)
 

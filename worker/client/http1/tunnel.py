@@ -47,8 +47,8 @@ class _Direction:
     """One direction of a tunnel. moved: bytes taken from the source. _most: the size of a read, small until one has filled it."""
 
     __slots__ = (
-        "_clock", "_finish", "_most", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task", "_traffic",
-        "moved",
+        "_clock", "_finish", "_most", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task",
+        "_traffic", "moved",
     )  # fmt: skip
 
     def __init__(
