@@ -59,6 +59,11 @@ class Template:
             return None
         return frozenset(name for variable in self._variables for name in variable.reads or ())
 
+    @property
+    def by_address(self) -> bool:
+        """Whether its value holds for other connections with the same address, block and location (`Variable`)."""
+        return all(variable.by_address for variable in self._variables)
+
     def __repr__(self) -> str:
         return f"<template {self.text!r}>"
 

@@ -11,7 +11,7 @@ from wproxy.variables.registry import REQUEST, VARIABLES, Reader, Variable, vari
 _HOSTNAME = os.uname().nodename.lower().encode()
 
 
-@variable("remote_addr", reads=())
+@variable("remote_addr", reads=(), by_address=True)
 def remote_addr(request: Request) -> bytes:
     return request.client.remote_addr
 
@@ -58,12 +58,12 @@ def server_port(request: Request) -> bytes:
     return b"%d" % port if port > 0 else b""
 
 
-@variable("scheme", reads=())
+@variable("scheme", reads=(), by_address=True)
 def scheme(request: Request) -> bytes:
     return request.client.scheme
 
 
-@variable("https", reads=())
+@variable("https", reads=(), by_address=True)
 def https(request: Request) -> bytes:
     return b"on" if request.client.scheme == b"https" else b""
 

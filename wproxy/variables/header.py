@@ -11,12 +11,12 @@ from wproxy.http import Request
 from wproxy.variables.registry import BLOCK, Variable, family, variable
 
 
-@variable("host", reads=(b"host",))
+@variable("host", reads=(b"host",), by_address=True)
 def host(request: Request) -> bytes:
     return request.host
 
 
-@variable("server_name", reads=())
+@variable("server_name", reads=(), by_address=True)
 def server_name(request: Request) -> bytes:
     return request.server.encoded_name
 
@@ -26,7 +26,7 @@ def content_type(request: Request) -> bytes | None:
     return request.fields.get(b"content-type")
 
 
-@variable("proxy_add_x_forwarded_for", reads=(b"x-forwarded-for",))
+@variable("proxy_add_x_forwarded_for", reads=(b"x-forwarded-for",), by_address=True)
 def proxy_add_x_forwarded_for(request: Request) -> bytes:
     """The client's X-Forwarded-For, all lines, with its address appended."""
     before = request.fields.get(b"x-forwarded-for")
@@ -59,7 +59,7 @@ def wproxy_connection_upgrade(request: Request) -> bytes:
 def http_field(rest: str) -> Variable:
     name = rest.replace("_", "-").encode()
     if "_" not in rest:
-        return Variable(lambda request: request.fields.get(name), BLOCK, (name,))
+        return Variable(lambda request: request.fields.get(name), BLOCK, (name,), by_address=True)
 
     def read(request: Request) -> bytes | None:
         value = request.fields.get(name)

@@ -39,13 +39,22 @@ class Variable:
     all are known. Two that depend on each other hold for a request.
     reads: the header fields, in lower case, that a BLOCK or LOCATION depends on: it holds for another block of the connection in
     which these are the same. None: any of them.
+    by_address: whether it holds for the same block of another connection to the listener, too, if the address of the client and
+    the scheme are the same.
     """
 
-    __slots__ = ("_varies", "read", "reads")
+    __slots__ = ("_varies", "by_address", "read", "reads")
 
-    def __init__(self, read: Reader, varies: int | Callable[[], int], reads: tuple[bytes, ...] | None = None) -> None:
+    def __init__(
+        self,
+        read: Reader,
+        varies: int | Callable[[], int],
+        reads: tuple[bytes, ...] | None = None,
+        by_address: bool = False,
+    ) -> None:
         self.read = read
         self.reads = reads
+        self.by_address = by_address
         self._varies = varies
 
     @property
@@ -63,11 +72,13 @@ VARIABLES: dict[str, Variable] = {}
 FAMILIES: dict[str, Callable[[str], Variable]] = {}
 
 
-def variable(name: str, varies: int = BLOCK, reads: tuple[bytes, ...] | None = None) -> Callable[[Reader], Reader]:
+def variable(
+    name: str, varies: int = BLOCK, reads: tuple[bytes, ...] | None = None, by_address: bool = False
+) -> Callable[[Reader], Reader]:
     """Enter the decorated function as `$name`."""
 
     def enter(read: Reader) -> Reader:
-        VARIABLES[name] = Variable(read, varies, reads)
+        VARIABLES[name] = Variable(read, varies, reads, by_address)
         return read
 
     return enter

@@ -257,6 +257,10 @@ class Composed:
 Tail = tuple[bytes, Composed, "list[bytes]"]
 
 
+# A head: its request line, the length of the body, what comes after the line, all of it; the client's address and scheme.
+Remembered = tuple[object, int, Tail, bytes, bytes, bytes]
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class HTTP1HeadPlan:
     """The additions of a location to every request head, computed at load.
@@ -264,13 +268,15 @@ class HTTP1HeadPlan:
     fields: proxy_set_header without Host, in order, and without those that are always empty. readers: functions for the value of
     Host, empty for `$proxy_host`, and of each of these; None is empty, too.
     dropped: lower-case names of the client's fields that are not passed on. reads: those of the fields that the values depend on;
-    None: any, or other things. sends_origin: whether the target is the client's own. is_stable, sends_unknown_length: see
+    None: any, or other things. by_address: whether a client that repeats the block on another connection gets the same values.
+    sends_origin: whether the target is the client's own. is_stable, sends_unknown_length: see
     HeadPlan.
     """
 
     keeps_connections = True
 
     __slots__ = (
+        "by_address",
         "dropped",
         "fields",
         "is_stable",
@@ -313,6 +319,7 @@ class HTTP1HeadPlan:
         self.sends_unknown_length = version != 10
         self.version_line = b" HTTP/1.1\r\n" if version == 11 else b" HTTP/1.0\r\n"
         self.is_stable = all(template.varies <= LOCATION for _, template in set_header)
+        self.by_address = all(template.by_address for _, template in set_header)
         reads = [template.reads for _, template in set_header]
         self.reads = None if None in reads or not self.is_stable else frozenset(name for names in reads for name in names or ())
 
@@ -326,29 +333,38 @@ class HTTP1HeadPlan:
         tail: Tail | None = None
         as_received = request.path is line.path and request.args is line.args and request.method is line.method
         if as_received:
-            remembered: tuple[object, int, Tail, bytes] | None = cache.get(self)
+            remembered: Remembered | None = cache.get(self)
             if remembered is not None:
-                known_line, known_length, tail, head = remembered
+                known_line, known_length, tail, head, _, _ = remembered
                 if known_length != length or line.authority is not None:
                     tail = None
                 elif known_line is line:
                     return head
         if tail is None:
             difference = request.fields.difference
-            tail = _compose_fields(request, self, length)
+            other: Remembered | None = None
             if difference is not None and not difference[0] and as_received:
                 # Another connection has begun with the same head; if the templates have the same values, this one's is the same.
-                other: tuple[object, int, Tail, bytes] | None = difference[1].get(self)
-                if other is not None and other[0] is line and other[2] is tail:
-                    cache[self] = other
-                    return other[3]
+                other = difference[1].get(self)
+                if other is not None and (other[0] is not line or other[1] != length):
+                    other = None
+            client = request.client
+            if other is not None and self.by_address and other[4] == client.remote_addr and other[5] == client.scheme:
+                request.fields.difference = None  # as below
+                cache[self] = other
+                return other[3]
+            tail = _compose_fields(request, self, length)
+            if other is not None and other[2] is tail:
+                cache[self] = other
+                return other[3]
         if self.sends_origin and request.origin_stands and line.raw_ok and not request.upstream_uri:
             target = line.origin  # as `request_target` has it, without the call
         else:
             target = request_target(request, self.location, self.target)
         head = request.method + b" " + target + self.version_line + tail[0]
         if as_received and self.is_stable and line.authority is None:
-            cache[self] = (line, length, tail, head)
+            client = request.client
+            cache[self] = (line, length, tail, head, client.remote_addr, client.scheme)
         return head
 
     def asks_to_upgrade(self, request: Request) -> bool:
