@@ -20,6 +20,7 @@ from worker.content.open_files import OpenFile, failed
 from worker.logs import log_request
 from worker.loop import FAIR_SHARE, give_way
 from worker.outlet import NOTHING, Pieces
+from worker.rates import client_rate
 from worker.stream import CHUNK
 from wproxy.bodies import Frame, Outlet
 from wproxy.failures import UpstreamFailure
@@ -72,7 +73,7 @@ class FileBody(Pieces):
         self.file = file
         self._request = request
         self._pieces = iter(pieces)
-        self._offset = self._end = 0
+        self._offset = self._end = 0  # of the stretch that is being sent
         location = request.location
         self._limit = location.sendfile_max_chunk or 1 << 30
         self._is_capped = self._is_full = self._is_closed = False
@@ -111,8 +112,7 @@ class FileBody(Pieces):
             except BlockingIOError:
                 await outlet.room(seconds)
             except OSError as error:
-                if error.errno in _FILE_ERRORS:
-                    self._fail(failed("sendfile", shown_path(self.file.path), error))
+                self._blame_file(error)
                 raise
         if not sent:
             self._fail_truncated("sendfile")
@@ -120,6 +120,40 @@ class FileBody(Pieces):
         self._is_full = sent < count  # the socket has no room for more: trying again at once would be refused
         self._offset += sent
         return sent
+
+    def pass_on(self, outlet: Outlet, request: Request) -> bool:
+        """Have the kernel send all of it in one call, where the client has room; return whether it did, and the file is closed.
+
+        Raises OSError for what the client did, UpstreamFailure for the file.
+        """
+        # What has to be read or paced is `send`'s.
+        if self._reads or outlet.kernel_fd < 0 or self._pool is not None or client_rate(request):
+            return False
+        text = self._next_text()
+        if text is not None:
+            self._unsent = memoryview(text)
+            return False
+        count = self._end - self._offset
+        if count > self._limit or count > FAIR_SHARE:
+            return False
+        try:
+            sent = os.sendfile(outlet.kernel_fd, self.file.fd, self._offset, count)
+        except BlockingIOError:
+            self._is_full = True
+            return False
+        except OSError as error:
+            self._blame_file(error)
+            raise
+        if not sent:
+            self._fail_truncated("sendfile")
+        request.body_bytes_sent += sent
+        request.bytes_sent += sent
+        self._offset += sent
+        self._is_full = sent < count
+        if self._is_full or self._has_next_text():
+            return False
+        self.close()
+        return True
 
     async def read(self) -> bytes:
         """Return the next piece, at most 64 KB; b"" at the end. Raises UpstreamFailure."""
@@ -169,6 +203,18 @@ class FileBody(Pieces):
                 return piece
             self._offset, self._end = piece
         return None
+
+    def _has_next_text(self) -> bool:
+        """Whether something follows a stretch that has been sent to its end; a text is put aside for `send`."""
+        text = self._next_text()
+        if text is not None:
+            self._unsent = memoryview(text)
+        return text is not None or self._offset < self._end
+
+    def _blame_file(self, error: OSError) -> None:
+        """Fail if an error of sendfile is the file's. Raises UpstreamFailure."""
+        if error.errno in _FILE_ERRORS:
+            self._fail(failed("sendfile", shown_path(self.file.path), error))
 
     def _fail_truncated(self, call: str) -> NoReturn:
         self._fail(f'{call}() reported that "{shown_path(self.file.path)}" was truncated at {self._offset}')

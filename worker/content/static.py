@@ -104,9 +104,10 @@ def answer_with_file(request: Request, access: Access) -> Response:
 
 
 def open_or_send(request: Request, path: bytes) -> Response | OpenFile:
-    """Return the response with a small file whose head is known, as most are; any other file is returned open. Raises OSError.
+    """Return the response with a file whose head is known, as most are; any other file is returned open. Raises OSError.
 
-    The same as `send_file` does, in one function and without an OpenFile: 43,500 instructions for a request instead of 50,200.
+    The same as `send_file` does, in one function, and for a small file without an OpenFile: 43,500 instructions for a request
+    instead of 50,200.
     """
     fd = open_path(path)
     try:
@@ -115,12 +116,14 @@ def open_or_send(request: Request, path: bytes) -> Response | OpenFile:
         if known is not None and request.method == b"GET" and not request.forced_status and not request.route.reads_with_care:
             fields, size, modified, stands_in = known
             if (
-                size == facts.st_size <= SMALL
+                size == facts.st_size
                 and modified == facts[8]
                 and not stands_in
                 and facts.st_mode & KIND == FILE
                 and conditions_of(request.fields) is None
             ):
+                if size > SMALL:
+                    return Response(fields, source=FileBody(request, OpenFile(path, fd, facts), ((0, size),)))
                 try:
                     body = os.pread(fd, size, 0)
                 except OSError:

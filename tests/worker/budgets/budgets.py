@@ -32,6 +32,7 @@ WORKLOADS = (
     "unkept",
     "return",
     "static",
+    "file",
     "tunnel",
     "logged",
     "counted",

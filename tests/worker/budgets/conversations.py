@@ -155,6 +155,10 @@ def packed(number: int) -> bytes:
     return head("/roomy", "Accept-Encoding: gzip")
 
 
+def sent_file(number: int) -> bytes:
+    return head("/static/100k")
+
+
 def upgrade(number: int) -> bytes:
     return head("/tunnel", "Connection: upgrade", "Upgrade: echo")
 
@@ -256,7 +260,7 @@ class Conversation:
     @property
     def passes_on(self) -> bool:
         """Whether the requests go upstream."""
-        return self.request not in (returned, static)
+        return self.request not in (returned, static, sent_file)
 
     def close(self) -> None:
         for sock in (*self.clients, *self.upstreams):
@@ -282,6 +286,15 @@ class Bodies(Conversation):
         end = b"\r\n0\r\n\r\n" if b"\r\nTransfer-Encoding: chunked\r\n" in data else self.answer[-100:]
         while not data.endswith(end):
             data += client.recv(1 << 20)
+
+
+class Files(Bodies):
+    """Files that the kernel sends."""
+
+    def prepare(self) -> None:
+        with open(f"{self.stage.directory}/static/100k", "wb") as file:
+            file.write(self.answer.partition(b"\r\n\r\n")[2])
+        super().prepare()
 
 
 class Tunnels(Conversation):
@@ -618,6 +631,7 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
         yield name, Conversation(place(name), meter, request)
     yield "100k", Bodies(place("100k"), meter, roomy, 102400)
     yield "gzip", Bodies(place("gzip"), meter, packed, 16384)
+    yield "file", Files(place("file"), meter, sent_file, 102400)
     yield "tunnel", Tunnels(place("tunnel"), meter, upgrade)
     yield "logged", Conversation(place("logged"), meter, small, ACCESS_LOG='"{directory}/access.log"')
     yield "counted", Conversation(place("counted"), meter, small, SERVER='status_zone = "site"')
