@@ -20,9 +20,10 @@ class Connection(HeadMemo):
     """The state of a client connection, with its memory of heads; also the Exchange of each request, as it serves one at a time.
 
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
-    patience: for so many seconds. chunk: the size of a read, small after a small first request, until one fills it. routed_*: the last head, its location and its route; last_request, expires: the request, or the
-    time, from which the connection is not kept, for that head and location. is_over: whether the last request is, and only its
-    body or the end of the connection is awaited; is_refused: whether its head was refused.
+    patience: for so many seconds. chunk: the size of a read, small after a small first request, until one fills it. routed_*:
+    the last head, its location and its route; last_request, expires: the request, or the time, from which the connection is not
+    kept, for that head and location. is_over: whether the last request is, and only its body or the end of the connection is
+    awaited; is_refused: whether its head was refused.
     """
 
     __slots__ = (

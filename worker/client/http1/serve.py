@@ -64,6 +64,8 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
             if connection.idle:
                 await park(stream, READ, connection.patience)
                 head = receive_head(connection)
+            if head is not None and 2 * head[2] < SMALL_CHUNK and stream.kernel_fd >= 0:
+                connection.chunk = SMALL_CHUNK
             while True:
                 if head is None:
                     head = await receive_rest_of_head(connection)
@@ -159,10 +161,7 @@ def receive_head(connection: Connection) -> Head | None:
             return None
     elif data == connection.head:
         return connection.taken  # the same head and nothing else, as usual: no need to use the buffer
-    elif not connection.client.requests:
-        if 2 * len(data) < SMALL_CHUNK:
-            connection.chunk = SMALL_CHUNK
-    elif len(data) == connection.chunk < HEAD_CHUNK:
+    elif connection.chunk < HEAD_CHUNK and len(data) == connection.chunk:
         # All that has come is wanted, as it decides whether a close has to wait for the client.
         connection.chunk = HEAD_CHUNK
         with suppress(BlockingIOError):

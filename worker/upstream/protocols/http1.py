@@ -227,18 +227,19 @@ DROPPED = frozenset(
 class Composed:
     """The parts of a head, which are never changed.
 
-    values: those of the templates. lines: the lines after the request line. begin: the index of the client's own lines among
-    those. places: for each line of the client its place there, 0 for none: a list that is empty until it is needed.
-    differing: the client's lines that differed from the block before; None where the templates read one of these. spots: where
-    they always differ, (index among the pieces of the head, index of the client's line) for each that is passed on; `lines` then
-    has old values of these.
+    values: those of the templates. whose: the address and the scheme of the client that they were read for. lines: the lines
+    after the request line. begin: the index of the client's own lines among those. places: for each line of the client its
+    place there, 0 for none: a list that is empty until it is needed. differing: the client's lines that differed from the block
+    before; None where the templates read one of these. spots: where they always differ, (index among the pieces of the head,
+    index of the client's line) for each that is passed on; `lines` then has old values of these.
     """
 
-    __slots__ = ("begin", "differing", "lines", "places", "spots", "values")
+    __slots__ = ("begin", "differing", "lines", "places", "spots", "values", "whose")
 
     def __init__(
         self,
         values: list[bytes | None],
+        whose: tuple[bytes, bytes],
         lines: list[bytes],
         begin: int,
         places: list[int],
@@ -246,6 +247,7 @@ class Composed:
         spots: list[tuple[int, int]] | None = None,
     ) -> None:
         self.values = values
+        self.whose = whose
         self.lines = lines
         self.begin = begin
         self.places = places
@@ -257,8 +259,8 @@ class Composed:
 Tail = tuple[bytes, Composed, "list[bytes]"]
 
 
-# A head: its request line, the length of the body, what comes after the line, all of it; the client's address and scheme.
-Remembered = tuple[object, int, Tail, bytes, bytes, bytes]
+# A head: its request line, the length of the body, what comes after the line, all of it.
+Remembered = tuple[object, int, Tail, bytes]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -335,7 +337,7 @@ class HTTP1HeadPlan:
         if as_received:
             remembered: Remembered | None = cache.get(self)
             if remembered is not None:
-                known_line, known_length, tail, head, _, _ = remembered
+                known_line, known_length, tail, head = remembered
                 if known_length != length or line.authority is not None:
                     tail = None
                 elif known_line is line:
@@ -346,13 +348,14 @@ class HTTP1HeadPlan:
             if difference is not None and not difference[0] and as_received:
                 # Another connection has begun with the same head; if the templates have the same values, this one's is the same.
                 other = difference[1].get(self)
-                if other is not None and (other[0] is not line or other[1] != length):
+                if other is not None and not (other[0] is line and other[1] == length):
                     other = None
-            client = request.client
-            if other is not None and self.by_address and other[4] == client.remote_addr and other[5] == client.scheme:
-                request.fields.difference = None  # as below
-                cache[self] = other
-                return other[3]
+            if other is not None:
+                client = request.client
+                if self.by_address and other[2][1].whose == (client.remote_addr, client.scheme):
+                    request.fields.difference = None  # as below
+                    cache[self] = other
+                    return other[3]
             tail = _compose_fields(request, self, length)
             if other is not None and other[2] is tail:
                 cache[self] = other
@@ -363,8 +366,7 @@ class HTTP1HeadPlan:
             target = request_target(request, self.location, self.target)
         head = request.method + b" " + target + self.version_line + tail[0]
         if as_received and self.is_stable and line.authority is None:
-            client = request.client
-            cache[self] = (line, length, tail, head, client.remote_addr, client.scheme)
+            cache[self] = (line, length, tail, head)
         return head
 
     def asks_to_upgrade(self, request: Request) -> bool:
@@ -464,7 +466,7 @@ def _vary(request: Request, plan: HTTP1HeadPlan, before: Composed, differing: li
         if place:
             _, name, value = fields[index]
             lines[place] = name + b": " + value
-    return Composed(before.values, lines, before.begin, places, differing if keeps else None)
+    return Composed(before.values, before.whose, lines, before.begin, places, differing if keeps else None)
 
 
 def _take_apart(request: Request, before: Composed, differing: list[int]) -> tuple[Composed, list[bytes]]:
@@ -483,7 +485,7 @@ def _take_apart(request: Request, before: Composed, differing: list[int]) -> tup
             start = place + 1
     first = [b""] if start else []
     pieces.append(b"\r\n".join([*first, *before.lines[start:]]))
-    return Composed(before.values, before.lines, before.begin, before.places, differing, spots), pieces
+    return Composed(before.values, before.whose, before.lines, before.begin, before.places, differing, spots), pieces
 
 
 def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes | None]) -> Composed:
@@ -502,7 +504,8 @@ def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[by
         dropped = _dropped(request, plan)
         lines.extend([name + b": " + value for lower, name, value in request.fields.lines if lower not in dropped])
     lines += _HEAD_END
-    return Composed(values, lines, begin, [])
+    client = request.client
+    return Composed(values, (client.remote_addr, client.scheme), lines, begin, [])
 
 
 def _dropped(request: Request, plan: HTTP1HeadPlan) -> frozenset[bytes]:
