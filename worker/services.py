@@ -197,7 +197,7 @@ def make_counting(assignment: Assignment, loop: Loop, clients: Clients) -> Count
     from wproxy.counters.plan import plan_counting
 
     plan = assignment.counting or plan_counting(assignment.configuration, private_memory(assignment.slot))
-    own = plan.memory if assignment.slot < plan.memory.slots else private_memory(assignment.slot)
+    own = plan.memory if assignment.slot < plan.memory.reach(assignment.slot + 1) else private_memory(assignment.slot)
     return Counting(plan, assignment.configuration, assignment.shared, loop.clock, clients, own)
 
 

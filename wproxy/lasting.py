@@ -20,6 +20,7 @@ import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from hashlib import blake2b
 
 from wproxy.address_space import CannotMap, map_file
@@ -63,30 +64,42 @@ class LastingMemory:
 
         When the system has no room for the file, it is memory that outlives a reload only. Raises CannotMap.
         """
-        digest = blake2b(f"{name}\0{size}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        digest = _digest(name, size)
         if digest not in self._regions:
             try:
-                self._regions[digest] = self._find_or_add(digest, size, _purpose(name))
+                at = self._find_or_add(digest, size)
+                self._regions[digest] = map_file(self.fileno, size, _purpose(name), offset=at)
             except CannotMap:
                 raise
             except OSError:
                 self._regions[digest] = map_file(-1, size, _purpose(name))
         return self._regions[digest]
 
-    def _find_or_add(self, digest: bytes, size: int, purpose: str) -> mmap.mmap:
-        """Find a region in the file, or add it. Raises OSError."""
+    def beginnings(self, name: str, size: int) -> Callable[[int], mmap.mmap]:
+        """Return a function that maps the first bytes of a region, as many as it is asked for; it raises CannotMap.
+
+        This is for a large region of which a little is in use: to map all of it takes address space.
+        """
+        purpose = _purpose(name)
+        try:
+            at = self._find_or_add(_digest(name, size), size)
+        except OSError:
+            whole = self.region(name, size)
+            return lambda count: whole
+        fileno = self.fileno
+        return lambda count: map_file(fileno, count, purpose, offset=at)
+
+    def _find_or_add(self, digest: bytes, size: int) -> int:
+        """Return where the bytes of a region begin in the file; it is added if there is none. Raises OSError."""
         if self.fileno < 0:
             self.fileno = _new_file()
         locks = RecordLocks(self.fileno)
         if not any(locks.try_lock(0) for _ in range(_TRIES)):
             raise BlockingIOError("another master is adding a region")
         try:
-            at = self._find(digest)
-            if not at:
-                at = self._add(digest, size)
+            return self._find(digest) or self._add(digest, size)
         finally:
             locks.unlock(0)
-        return map_file(self.fileno, size, purpose, offset=at)
 
     def _end(self) -> int:
         """Return where the last region ends; never beyond the end of the file, whatever a worker may have written there."""
@@ -114,6 +127,11 @@ class LastingMemory:
 
     def __repr__(self) -> str:
         return f"<lasting memory on descriptor {self.fileno}, {len(self._regions)} regions>"
+
+
+def _digest(name: str, size: int) -> bytes:
+    """Return what a region is known by."""
+    return blake2b(f"{name}\0{size}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 def _purpose(name: str) -> str:

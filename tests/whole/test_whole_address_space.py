@@ -1,4 +1,4 @@
-"""A start within a small limit of address space (ulimit -v): one line that names the memory and the limit."""
+"""A start within a small limit of address space (ulimit -v): it serves, or one line names the memory and the limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import resource
 import subprocess
 
 import pytest
-from harness import COMMAND, ENVIRONMENT, ROOT
+from harness import COMMAND, ENVIRONMENT, ROOT, Program
+from wire import ask
 
 from bench.ports import free_port
 
@@ -23,7 +24,7 @@ metrics = []
 
 
 def test_a_start_that_may_not_map_the_counters_says_so(tmp_path):
-    limit = 600 << 20
+    limit = 370 << 20
     file = tmp_path / "wproxy.toml"
     file.write_text(FILE.replace("{port}", str(free_port())))
     done = subprocess.run(
@@ -38,4 +39,17 @@ def test_a_start_that_may_not_map_the_counters_says_so(tmp_path):
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith("wproxy: [emerg] mmap() of ")
-    assert "for counters failed (12: Cannot allocate memory): raise the limit of address space, 600 MB now" in line
+    assert "for counters failed (12: Cannot allocate memory): raise the limit of address space, 370 MB now" in line
+
+
+def test_600_mb_of_address_space_are_enough_for_counters(tmp_path):
+    """Those of the slots in use: all that there may be would take 1.1 GB."""
+    port = free_port()
+    file = tmp_path / "wproxy.toml"
+    file.write_text(FILE.replace("{port}", str(port)))
+    program = Program(["sh", "-c", f"ulimit -v {600 << 10}; exec {' '.join(COMMAND)} start -c {file}"], tmp_path)
+    try:
+        program.wait_for_address(port)
+        assert b"wproxy_http_requests_discarded_total" in ask(port).body
+    finally:
+        program.end()

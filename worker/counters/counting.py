@@ -62,7 +62,7 @@ from wproxy.counters.layout import (
     TUNNELS,
     Table,
 )
-from wproxy.counters.memory import CounterMemory
+from wproxy.counters.memory import CounterMemory, bytes_of
 from wproxy.counters.plan import CountingPlan, RequestNames
 from wproxy.counters.totals import STATES, CounterReader, Slots
 from wproxy.directives.resolver import NameServers
@@ -136,7 +136,7 @@ class Counting:
         """own: where this worker counts: the memory that all share, unless that has no room for its slot."""
         self.plan = plan
         self.shared = shared
-        self.reader = CounterReader(plan, Slots(shared, plan.memory.slots))
+        self.reader = CounterReader(plan, Slots(shared, plan.memory))
         self._carrying = carrying_to(plan.memory)
         self.clock = clock
         self._clients = clients
@@ -353,8 +353,7 @@ def certificates_of(configuration: Configuration) -> list[tuple[str, str, int]]:
 
 def private_memory(slot: int) -> CounterMemory:
     """Return counters of a process that shares them with no other: one that no master has forked."""
-    size = (SLOTS_OFFSET + (slot + 1) * SLOT_WORDS) * 8
-    return CounterMemory(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    return CounterMemory(mmap.mmap(-1, bytes_of(slot + 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def resident_bytes() -> int:

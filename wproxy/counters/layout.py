@@ -13,8 +13,9 @@
 
 Every word of a slot has one writer, the worker that has the slot, so nothing is lost however a process ends; readers add up. A
 slot is not cleared for its next worker, who counts on from there: totals never fall. The file is sparse: rows and slots that are
-not in use take no memory. Slots from COUNTED_SLOTS on have no room here, and their workers count for themselves alone: that many
-workers at once are rare, and the address space of all slots that there may be would be 2.7 GB.
+not in use take no memory, and slots are mapped when they are first in use: all of them would take 1.1 GB of address space, 9 MB
+each. Slots from COUNTED_SLOTS on have no room here, and their workers count for themselves alone: that many workers at once are
+rare.
 
 Times are counted in buckets that are not cumulative, the last one for everything longer. Durations are microseconds.
 """

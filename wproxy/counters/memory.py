@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wproxy.counters.described import description
 from wproxy.counters.layout import (
     BASELINES_OFFSET,
+    COUNTED_SLOTS,
     DESCRIPTION_OFFSET,
     HEAD_CARRIES,
     HEAD_DESCRIPTION,
@@ -38,20 +39,42 @@ if TYPE_CHECKING:
     import mmap
 
 Names = tuple[str, ...]
+# The slots that are mapped from the first: those of four workers, of as many that retire, and of helpers.
+FIRST_SLOTS = 12
 
 
 class CounterMemory:
-    """The counters of all workers."""
+    """The counters of all workers, from the beginning to the last slot that was needed.
 
-    __slots__ = ("words",)
+    slots: the number of those that there is room for; words: of those that are mapped (see `reach`).
+    """
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    __slots__ = ("_map_first", "slots", "words")
+
+    def __init__(self, memory: mmap.mmap, map_first: Callable[[int], mmap.mmap] | None = None) -> None:
+        """map_first: maps the first bytes of the same memory, as many as it is asked for; None: this is all of it."""
+        self._map_first = map_first
         self.words = memoryview(memory).cast("B").cast("Q")
+        self.slots = COUNTED_SLOTS if map_first is not None else self._mapped
 
     @property
-    def slots(self) -> int:
-        """The number of slots that there is room for."""
+    def _mapped(self) -> int:
         return (len(self.words) - SLOTS_OFFSET) // SLOT_WORDS
+
+    def reach(self, slots: int) -> int:
+        """Have so many slots among the words; return how many are, of so many. There are fewer where the system maps no more.
+
+        What took the words before goes on with those.
+        """
+        mapped = self._mapped
+        if slots > mapped and self._map_first is not None:
+            try:
+                memory = self._map_first(bytes_of(min(self.slots, max(slots, 2 * mapped))))
+            except OSError:
+                return mapped
+            self.words = memoryview(memory).cast("B").cast("Q")
+            mapped = self._mapped
+        return min(slots, mapped)
 
     def rows(self, table: Table, names: Iterable[Names], generation: int, alive: Collection[int], slots: int) -> dict[Names, int]:
         """Return the rows of these names in a table: the ones that they have, or new ones.
@@ -131,7 +154,7 @@ class CounterMemory:
     def _zero(self, offset: int, size: int, slots: int) -> None:
         """Zero some words of all slots: no worker may be counting there."""
         nothing = memoryview(bytes(size * 8)).cast("Q")
-        for slot in range(-len(PARTS), slots):  # they come before the slots
+        for slot in range(-len(PARTS), self.reach(slots)):  # they come before the slots
             begin = SLOTS_OFFSET + slot * SLOT_WORDS + offset
             self.words[begin : begin + size] = nothing
 
@@ -159,7 +182,8 @@ def digest_of(names: Names) -> tuple[int, int]:
 @cache
 def counter_memory() -> CounterMemory:
     """Return the memory of this process and of all that it forks from now on."""
-    memory = region_of(VERSION, TOTAL_BYTES)
+    map_first = LASTING.beginnings(_region(VERSION), TOTAL_BYTES)
+    memory = CounterMemory(map_first(bytes_of(FIRST_SLOTS)), map_first)
     # The layouts that there are, in the order of their first use: number and size of each.
     layouts = memoryview(LASTING.region("layouts of counters", 8 * 512)).cast("B").cast("Q")
     known = [tuple(layouts[word : word + 2].tolist()) for word in range(0, len(layouts), 2) if layouts[word]]
@@ -174,4 +198,13 @@ def counter_memory() -> CounterMemory:
 
 def region_of(version: int, size: int) -> CounterMemory:
     """Return the memory of a layout."""
-    return CounterMemory(LASTING.region(f"counters\0{version}", size))
+    return CounterMemory(LASTING.region(_region(version), size))
+
+
+def _region(version: int) -> str:
+    return f"counters\0{version}"
+
+
+def bytes_of(slots: int) -> int:
+    """Return the bytes of the memory to the end of so many slots."""
+    return (SLOTS_OFFSET + slots * SLOT_WORDS) * 8

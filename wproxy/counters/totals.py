@@ -29,6 +29,7 @@ from wproxy.counters.layout import (
     TRANSITION_CAUSES,
     UPSTREAMS,
 )
+from wproxy.counters.memory import CounterMemory
 from wproxy.counters.plan import OTHER, CountingPlan, RequestNames
 from wproxy.end_causes import CODES as CAUSES
 from wproxy.shared import MAX_PEERS, MOST_COUNTED, WORKER_PID, SharedWords
@@ -265,15 +266,15 @@ STATES = ("up", "unavail", "unhealthy", "checking", "draining", "down", "gone")
 
 
 class Slots:
-    """Which slots of workers there are. most: how many have counters: one, for a process that no master has forked."""
+    """Which slots of workers there are, as far as they have counters in a memory."""
 
-    def __init__(self, shared: SharedWords, most: int) -> None:
+    def __init__(self, shared: SharedWords, memory: CounterMemory) -> None:
         self._shared = shared
-        self._most = most
+        self._memory = memory
 
     def count(self) -> int:
-        """Return how many were ever in use."""
-        return min(max(self._shared.slots, self._shared.slot + 1), self._most)
+        """Return how many were ever in use; the memory reaches to the last of them from now on."""
+        return self._memory.reach(max(self._shared.slots, self._shared.slot + 1))
 
     def alive(self) -> list[int]:
         """Return those that have a worker."""
@@ -287,8 +288,12 @@ class CounterReader:
     def __init__(self, plan: CountingPlan, slots: Slots, baseline: int | None = None) -> None:
         self.plan = plan
         self._baseline = baseline
-        self._words = plan.memory.words
         self.slots = slots
+
+    @property
+    def _words(self) -> memoryview:
+        """The words of the memory: others when it has been made to reach further."""
+        return self.plan.memory.words
 
     # Requests.
 
@@ -450,12 +455,13 @@ class CounterReader:
 
     def _sum(self, offset: int, size: int) -> Counts:
         """Return the sums of some words over all slots that were ever in use."""
+        count = self.slots.count()
         words, begin = self._words, SLOTS_OFFSET + offset
         found: Counts = words[begin : begin + size].tolist()
         if words[at.HEAD_CARRIES]:
             carried = words[begin - SLOT_WORDS : begin - SLOT_WORDS + size].tolist()  # the part before the first slot
             found = [one + two for one, two in zip(found, carried)]
-        for _ in range(self.slots.count() - 1):
+        for _ in range(count - 1):
             begin += SLOT_WORDS
             found = [one + two for one, two in zip(found, words[begin : begin + size].tolist())]
         if self._baseline is not None:

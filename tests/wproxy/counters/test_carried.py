@@ -95,7 +95,7 @@ def test_sums_are_carried_by_name_and_go_on(lasting: LastingMemory, shared: Shar
 
     ours = memory_after(older)
     plan = plan_counting(configuration, ours, generation=2)
-    reader = CounterReader(plan, Slots(shared, at.COUNTED_SLOTS))
+    reader = CounterReader(plan, Slots(shared, plan.memory))
     bring(ours, shared)
     found = dict(reader.requests())[RequestNames("a", "/", "site")]
     assert (found.codes, found.received, found.sent, found.times.count) == ({"200": 10}, 140, 0, 10)
@@ -133,7 +133,7 @@ def test_what_the_api_subtracts_is_carried(lasting: LastingMemory, shared: Share
     ours = memory_after(older)
     plan = plan_counting(configuration, ours, generation=2)
     bring(ours, shared)
-    reader = CounterReader(plan, Slots(shared, at.COUNTED_SLOTS))
+    reader = CounterReader(plan, Slots(shared, plan.memory))
     names = RequestNames("a", "/", "site")
     assert dict(reader.requests())[names].codes == {"200": 5}
     assert dict(reader.since_reset().requests())[names].codes == {"200": 2}

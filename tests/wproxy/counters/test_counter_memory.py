@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
+import os
+
 import pytest
 
-from wproxy.counters.layout import KEY_LAST, KEY_WORDS, LIMITS, PEER_WORDS, PEERS_BASE, SLOT_WORDS, SLOTS_OFFSET
-from wproxy.counters.memory import CounterMemory
+from wproxy.address_space import CannotMap
+from wproxy.counters.layout import (
+    COUNTED_SLOTS,
+    KEY_LAST,
+    KEY_WORDS,
+    LIMITS,
+    PEER_WORDS,
+    PEERS_BASE,
+    SLOT_WORDS,
+    SLOTS_OFFSET,
+    TOTAL_BYTES,
+)
+from wproxy.counters.memory import CounterMemory, bytes_of
+from wproxy.lasting import LastingMemory
 
 
 @pytest.fixture
@@ -54,3 +70,29 @@ def test_a_record_of_a_peer_is_cleared_in_all_slots(memory):
         first = SLOTS_OFFSET + slot * SLOT_WORDS + PEERS_BASE + 3 * PEER_WORDS
         assert not any(memory.words[first : first + PEER_WORDS].tolist())
         assert memory.words[first + PEER_WORDS] == 1
+
+
+def test_slots_are_mapped_when_they_are_first_needed_and_what_was_counted_stays():
+    lasting = LastingMemory()
+    map_first = lasting.beginnings("counters of a test", TOTAL_BYTES)
+    memory = CounterMemory(map_first(bytes_of(2)), map_first)
+    assert memory.slots == COUNTED_SLOTS and len(memory.words) * 8 == bytes_of(2)
+    before = memory.words
+    before[word_of(3, slot=1)] = 5
+    assert [memory.reach(slots) for slots in (1, 2)] == [1, 2] and memory.words is before
+    assert memory.reach(3) == 3 and len(memory.words) * 8 == bytes_of(4)
+    before[word_of(3, slot=1)] += 1  # a worker goes on with the words that it has
+    memory.words[word_of(3, slot=2)] = 7
+    assert [memory.words[word_of(3, slot)] for slot in range(3)] == [0, 6, 7]
+    other = CounterMemory(map_first(bytes_of(1)), map_first)
+    assert other.reach(COUNTED_SLOTS + 5) == COUNTED_SLOTS and len(other.words) * 8 == TOTAL_BYTES
+    assert other.words[word_of(3, slot=2)] == 7
+    os.close(lasting.fileno)
+
+
+def test_where_the_system_maps_no_more_the_others_are_counted():
+    def refuse(size: int) -> mmap.mmap:
+        raise CannotMap(OSError(errno.ENOMEM, "no"), size, "counters")
+
+    memory = CounterMemory(mmap.mmap(-1, bytes_of(2)), refuse)
+    assert [memory.reach(slots) for slots in (1, 2, 9)] == [1, 2, 2]
