@@ -29,7 +29,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic, time
 from typing import Any, Final
 
-from worker.parking import wait_for_turn
+from worker.parking import repeated_wait, wait_for_turn
 from wproxy.failures import TimedOut
 from wproxy.http import Clock
 from wproxy.native import mypyc_attr
@@ -80,6 +80,8 @@ class Waitable:
 # Wait until the stream is ready for READ, WRITE or either, at most so many seconds; then TimedOut is raised.
 # stream None: only let time pass, and then raise nothing.
 park: Callable[[Waitable | None, int, float], Awaitable[None]] = wait_for_turn
+# Return what does the same each time it is awaited: for a task that comes back to one place.
+park_here: Callable[[Waitable | None, int, float], Awaitable[None]] = repeated_wait
 
 
 class Task:

@@ -29,7 +29,7 @@ from worker.client.plan import ListenerPlan
 from worker.client.requests import find_way
 from worker.content.returns import CloseConnection
 from worker.http1.request import RequestFields, RequestLine, is_still_begun, take_request_head
-from worker.loop import READ, park
+from worker.loop import READ, park, park_here
 from worker.stream import HEAD_CHUNK, SMALL_CHUNK, Stream
 from wproxy.browsers import stays_connected
 from wproxy.config.model import Location
@@ -52,6 +52,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
     clients.connections.add(connection)
     head: Head | None = None
     pipelined = False
+    patience = -1.0
     page: Response | None = None
     try:
         try:
@@ -106,7 +107,10 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                 else:
                     pipelined = False
                     connection.idle = True
-                    await park(stream, READ, connection.patience)
+                    if connection.patience != patience:
+                        patience = connection.patience
+                        next_request = park_here(stream, READ, patience)
+                    await next_request
                     head = receive_head(connection)
         except ClientError as error:
             page = refused(connection, error)

@@ -227,19 +227,20 @@ DROPPED = frozenset(
 class Composed:
     """The parts of a head, which are never changed.
 
-    values: those of the templates. whose: the address and the scheme of the client that they were read for. lines: the lines
-    after the request line. begin: the index of the client's own lines among those. places: for each line of the client its
-    place there, 0 for none: a list that is empty until it is needed. differing: the client's lines that differed from the block
-    before; None where the templates read one of these. spots: where they always differ, (index among the pieces of the head,
-    index of the client's line) for each that is passed on; `lines` then has old values of these.
+    values: those of the templates. remote_addr, scheme: those of the client that they were read for. lines: the lines after the
+    request line. begin: the index of the client's own lines among those. places: for each line of the client its place there, 0
+    for none: a list that is empty until it is needed. differing: the client's lines that differed from the block before; None
+    where the templates read one of these. spots: where they always differ, (index among the pieces of the head, index of the
+    client's line) for each that is passed on; `lines` then has old values of these.
     """
 
-    __slots__ = ("begin", "differing", "lines", "places", "spots", "values", "whose")
+    __slots__ = ("begin", "differing", "lines", "places", "remote_addr", "scheme", "spots", "values")
 
     def __init__(
         self,
         values: list[bytes | None],
-        whose: tuple[bytes, bytes],
+        remote_addr: bytes,
+        scheme: bytes,
         lines: list[bytes],
         begin: int,
         places: list[int],
@@ -247,7 +248,8 @@ class Composed:
         spots: list[tuple[int, int]] | None = None,
     ) -> None:
         self.values = values
-        self.whose = whose
+        self.remote_addr = remote_addr
+        self.scheme = scheme
         self.lines = lines
         self.begin = begin
         self.places = places
@@ -351,8 +353,8 @@ class HTTP1HeadPlan:
                 if other is not None and not (other[0] is line and other[1] == length):
                     other = None
             if other is not None:
-                client = request.client
-                if self.by_address and other[2][1].whose == (client.remote_addr, client.scheme):
+                client, composed = request.client, other[2][1]
+                if self.by_address and composed.remote_addr == client.remote_addr and composed.scheme == client.scheme:
                     request.fields.difference = None  # as below
                     cache[self] = other
                     return other[3]
@@ -466,7 +468,7 @@ def _vary(request: Request, plan: HTTP1HeadPlan, before: Composed, differing: li
         if place:
             _, name, value = fields[index]
             lines[place] = name + b": " + value
-    return Composed(before.values, before.whose, lines, before.begin, places, differing if keeps else None)
+    return Composed(before.values, before.remote_addr, before.scheme, lines, before.begin, places, differing if keeps else None)
 
 
 def _take_apart(request: Request, before: Composed, differing: list[int]) -> tuple[Composed, list[bytes]]:
@@ -485,7 +487,9 @@ def _take_apart(request: Request, before: Composed, differing: list[int]) -> tup
             start = place + 1
     first = [b""] if start else []
     pieces.append(b"\r\n".join([*first, *before.lines[start:]]))
-    return Composed(before.values, before.whose, before.lines, before.begin, before.places, differing, spots), pieces
+    return Composed(
+        before.values, before.remote_addr, before.scheme, before.lines, before.begin, before.places, differing, spots
+    ), pieces
 
 
 def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes | None]) -> Composed:
@@ -505,7 +509,7 @@ def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[by
         lines.extend([name + b": " + value for lower, name, value in request.fields.lines if lower not in dropped])
     lines += _HEAD_END
     client = request.client
-    return Composed(values, (client.remote_addr, client.scheme), lines, begin, [])
+    return Composed(values, client.remote_addr, client.scheme, lines, begin, [])
 
 
 def _dropped(request: Request, plan: HTTP1HeadPlan) -> frozenset[bytes]:
