@@ -1,4 +1,4 @@
-"""Flask under uWSGI, over uwsgi, SCGI and FastCGI, and Django over uwsgi: the applications of flask/ and django/."""
+"""Flask under uWSGI, over uwsgi, the same over TLS, SCGI and FastCGI, and Django over uwsgi: the applications of flask/ and django/."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from applications.client import Answer, Browser
 from applications.fronts import Front, Fronts
 from applications.programs import KEPT, PYTHON, Program, needed
+from tests.authority import authority
 from wproxy.config.document import SHIPPED_DIRECTORY
 
 HERE = Path(__file__).parent
@@ -22,25 +23,29 @@ CONTENT = os.urandom(3 << 20)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 MASKS = {r"(?<=session=)[\w.-]+": "SESSION", r"(?<=csrftoken=)\w+": "TOKEN", r"(?<=sessionid=)\w+": "SESSION",
          r'(?<=name="csrfmiddlewaretoken" value=")\w+': "TOKEN", '"[0-9a-f]{32}"': "ETAG"}  # fmt: skip
-PROTOCOLS = pytest.mark.parametrize("protocol", ["uwsgi", "scgi", "fastcgi"])
+PROTOCOLS = pytest.mark.parametrize("protocol", ["uwsgi", "suwsgi", "scgi", "fastcgi"])
 
 
 def uwsgi(run: Callable[[Program], Program], name: str, directory: Path, home: Path, module: str, sockets: dict[str, Path],
-          environment: dict[str, str]) -> None:  # fmt: skip
-    """Start a uWSGI with one application on these sockets."""
+          environment: dict[str, str], more: tuple[str, ...] = ()) -> None:  # fmt: skip
+    """Start a uWSGI with one application on these sockets. more: further words of its command."""
     needed(PYTHON / "python")
     words = f"--plugin python3 --home {KEPT / 'python'} --pythonpath {home} --module {module} --master --die-on-term".split()
     words += ["--processes", "2", "--threads", "4", "--buffer-size", "32768", "--umask", "000"]
     for option, path in sockets.items():
         words += [f"--{option}", str(path)]
     program = needed("uwsgi")
-    run(Program(name, [program, *words], directory, next(iter(sockets.values())), environment))
+    run(Program(name, [program, *words, *more], directory, next(iter(sockets.values())), environment))
 
 
 @pytest.fixture(scope="module")
 def site(directory: Path, run: Callable[[Program], Program], fronts: Callable[..., Fronts]) -> Fronts:
     sockets = {name: directory / f"{name}.sock" for name in ("socket", "scgi-socket", "fastcgi-socket")}
-    uwsgi(run, "uwsgi", directory, HERE.parent / "flask", "shop:app", sockets, {"PYTHONDONTWRITEBYTECODE": "1"})
+    root, secure = authority(), directory / "suwsgi.sock"
+    (directory / "root.pem").write_bytes(root.pem)
+    certificate, key = root.issue("shop.example", ["shop.example"]).write(directory, "shop")
+    more = "--suwsgi-socket", f"{secure},{certificate},{key}"
+    uwsgi(run, "uwsgi", directory, HERE.parent / "flask", "shop:app", sockets, {"PYTHONDONTWRITEBYTECODE": "1"}, more)
     data, django = directory / "data", HERE.parent / "django" / "site"
     for name in ("media", "protected", "gates"):
         (data / name).mkdir(parents=True)
@@ -55,6 +60,8 @@ def site(directory: Path, run: Callable[[Program], Program], fronts: Callable[..
     return fronts(
         HERE / "nginx.conf",
         UWSGI=sockets["socket"],
+        SUWSGI=secure,
+        ROOT=directory / "root.pem",
         SCGI=sockets["scgi-socket"],
         FASTCGI=sockets["fastcgi-socket"],
         DJANGO=directory / "django.sock",
