@@ -11,8 +11,8 @@ from worker.http1.response import ResponseHead
 from worker.http2.header_block import HeaderDecoder, HeaderList
 from worker.http2.response_head import read_response_head, read_response_trailers
 
-# Blocks already read; a full table starts over: 2 MB at worst.
-_KNOWN: dict[bytes, AnswerBlock] = {}
+# Blocks already read, by their bytes; a full table starts over: 2 MB at worst.
+KNOWN_BLOCKS: dict[bytes, AnswerBlock] = {}
 _KNOWN_LIMIT = 256
 _KNOWN_BYTES = 2048
 
@@ -64,11 +64,11 @@ class AnswerBlock:
 
 def answer_block(block: bytes) -> AnswerBlock:
     """Return a block that an upstream has sent. Raises ConnectionFault."""
-    known = _KNOWN.get(block)
+    known = KNOWN_BLOCKS.get(block)
     if known is None:
         known = AnswerBlock(_DECODER.decode(block), _DECODER.size, _DECODER.never_indexed)
         if len(block) <= _KNOWN_BYTES and not known.never_indexed:  # a secret is kept in no table, nor in this one
-            if len(_KNOWN) >= _KNOWN_LIMIT:
-                _KNOWN.clear()
-            _KNOWN[block] = known
+            if len(KNOWN_BLOCKS) >= _KNOWN_LIMIT:
+                KNOWN_BLOCKS.clear()
+            KNOWN_BLOCKS[block] = known
     return known

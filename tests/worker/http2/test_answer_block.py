@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.http2.answer_block import _KNOWN, _KNOWN_BYTES, _KNOWN_LIMIT, answer_block
+from worker.http2.answer_block import _KNOWN_BYTES, _KNOWN_LIMIT, KNOWN_BLOCKS, answer_block
 from worker.http2.errors import COMPRESSION_ERROR, ConnectionFault
 from worker.http2.header_block import encode_fields, encode_never_indexed
 from wproxy.failures import UpstreamFailure
@@ -63,7 +63,7 @@ def test_no_field_is_entered_into_a_table():
 def test_the_table_is_bounded():
     for number in range(_KNOWN_LIMIT + 10):
         answer_block(encode_fields([(b":status", b"200"), (b"x-number", b"%d" % number)]))
-    assert len(_KNOWN) <= _KNOWN_LIMIT
+    assert len(KNOWN_BLOCKS) <= _KNOWN_LIMIT
     large = encode_fields([(b":status", b"200"), (b"x-large", b"x" * _KNOWN_BYTES)])
     assert answer_block(large) is not answer_block(large)
 
@@ -72,5 +72,5 @@ def test_a_field_that_must_never_be_indexed_is_not_remembered():
     block = b"\x88" + encode_never_indexed(b"x-secret", b"abc")
     first = answer_block(block)
     assert first.never_indexed == {b"x-secret"}
-    assert block not in _KNOWN
+    assert block not in KNOWN_BLOCKS
     assert answer_block(block).fields == first.fields

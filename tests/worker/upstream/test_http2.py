@@ -773,7 +773,7 @@ def test_a_head_that_comes_again_is_read_once_and_has_the_limit_of_each_location
         peer.answer(number, b"ok", ("x-long", value))
         assert client.receives_head()[9:12] == status
         client.take()
-    known = [block for block in answer_block._KNOWN.values() if (b"x-long", value.encode()) in block.fields]
+    known = [block for block in answer_block.KNOWN_BLOCKS.values() if (b"x-long", value.encode()) in block.fields]
     assert len(known) == 2, "the first one begins with the size of the table"
 
 

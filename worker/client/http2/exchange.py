@@ -338,7 +338,9 @@ class HTTP2Exchange(Stream):
         """Send a whole response whose parts each fit into a frame, as most do; return False when they do not, or others wait."""
         shared, body = self._shared, response.body
         size, windows, settings = len(body), shared.windows, shared.settings
-        if size > request.location.http2_chunk_size or size > MAX_FRAME_SIZE or size > windows.room(self) or shared.waiting:
+        if size > request.location.http2_chunk_size or size > MAX_FRAME_SIZE or shared.waiting:
+            return False
+        if size > windows.connection or size > windows.initial + self.credit:  # as `SendWindows.room` has it, without the call
             return False
         fields = request.response_fields
         assert fields is not None

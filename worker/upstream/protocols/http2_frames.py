@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.http2.abuse import ControlBudget, JunkBudget
-from worker.http2.answer_block import answer_block
+from worker.http2.answer_block import KNOWN_BLOCKS, answer_block
 from worker.http2.errors import NO_ERROR, REFUSED_STREAM, ConnectionFault, StreamFault
 from worker.http2.frames import (
     DATA,
@@ -226,7 +226,7 @@ class HTTP2Frames(SharedConnection):
         state.use.fail(failure)
 
     def _take_headers(self, number: int, block: bytes, end_stream: bool) -> bool:
-        read = answer_block(block)
+        read = KNOWN_BLOCKS.get(block) or answer_block(block)
         state = self.streams.live.get(number)
         if state is None or not state.receives:
             self.streams.headers(number)  # late, or a fault
