@@ -144,7 +144,8 @@ class ProxiedBody:
     async def _receive_piece(self) -> bytes:
         """Read once; or wait until there is something to read, and return b"". Raises UpstreamFailure."""
         await self._keep_rate()
-        most = SLOW_PIECE if self._waited else BIG_CHUNK
+        # Not BIG_CHUNK: the system is asked for that much each time, and takes it back (four calls and the faults of its pages).
+        most = SLOW_PIECE if self._waited else CHUNK
         try:
             piece = self.body.receive(min(most, self.read_rate or most))
         except BlockingIOError:
