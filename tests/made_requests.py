@@ -6,6 +6,8 @@ asks a function about a request makes the request here, from a head as a client 
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from worker.http1.head_memo import HeadMemo
 from worker.http1.request import HeadLimits, take_request_head
 from wproxy.address import Address
@@ -18,7 +20,9 @@ def make_client(
 ) -> Client:
     """Return a client that has just come."""
     process = Process(WPROXY, lambda: (1, 0, 0, 0))
-    endpoint = endpoint or FixedEndpoint(Address("192.0.2.1", 80))
+    here = Address("192.0.2.1", 80)
+    endpoint = endpoint or FixedEndpoint(here)
+    listener = listener or SimpleNamespace(address=here)
     return Client(process, listener, clock or Clock(1000.0), address.encode(), 40000, 5, endpoint)  # type: ignore[arg-type]
 
 

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from made_requests import make_request
 
-from wproxy.address import Address
-from wproxy.http import Request
 from wproxy.template import compile_template
 from wproxy.variables import LOCATION, VARIABLES
 from wproxy.variables.registry import FAMILIES
@@ -38,11 +37,8 @@ class Fields:
 @pytest.mark.parametrize("name", READING)
 def test_it_reads_no_others(name: str):
     fields: Any = Fields()
-    client = SimpleNamespace(
-        remote_addr=b"a", remote_port=1, scheme=b"http", serial=1, server_address=Address("127.0.0.1", 80), requests=1
-    )
-    line = SimpleNamespace(method=b"GET", path=b"/", args=None, version=11, authority=None)
-    request = Request(client, line, fields, 0.0)  # type: ignore[arg-type]
+    request = make_request()
+    request.fields = fields
     request.server = SimpleNamespace(name="s", encoded_name=b"s")  # type: ignore[assignment]
     request.location = SimpleNamespace(proxy_target=SimpleNamespace(address=1, host_header=b"h", port=1))  # type: ignore[assignment]
     variable = READING[name]

@@ -35,6 +35,7 @@ def test_attributes_that_come_after_many_objects_cost_each_a_dictionary_unless_t
         assert (thing.early, thing.late, thing.later) == (1, 2, 3)
 
 
+@pytest.mark.interpreted_only("compiled classes have neither layouts nor dictionaries")
 def test_attempts_and_requests_have_none():
     peer = SimpleNamespace(name="a:1")
     line = SimpleNamespace(method=b"GET", path=b"/", args=None, version=11)

@@ -5,19 +5,28 @@ Times are of this process and the best of a few, because the machine is shared; 
 
 from __future__ import annotations
 
+import socket
 import time
 from statistics import median
 from timeit import Timer
-from types import SimpleNamespace
 
 import pytest
+from made_requests import make_client
 
+from worker.client.clients import Clients
+from worker.client.http1.connection import Connection
 from worker.client.http1.serve import make_request
+from worker.client.plan import ListenerPlan
+from worker.http1.head_memo import HeadMemo
+from worker.http1.request import HeadLimits, RequestFields, RequestLine, take_request_head
+from worker.loop import Loop
+from worker.stream import Stream
 from wproxy.address import Address
 from wproxy.config.convert import NGINX, TOML, convert
 from wproxy.config.load import load_text
 from wproxy.config.model import Configuration
 from wproxy.error_log import ErrorLog
+from wproxy.http import Client
 from wproxy.route import Route
 
 SERVERS = 1000
@@ -98,6 +107,21 @@ def test_a_hundred_of_them_load_as_toml_in_a_second():
 # Matching
 
 
+def connection_of(client: Client, plan: ListenerPlan) -> Connection:
+    """The connection of a client that has gone."""
+    made: list[Connection] = []
+
+    async def connect() -> None:
+        with socket.socket() as sock:
+            made.append(Connection(Stream(loop, sock), client, plan))
+
+    loop = Loop()
+    loop.spawn(connect(), "client")
+    loop.turn(0)
+    loop.close()
+    return made[0]
+
+
 class Requests:
     """Requests to every location of one server, matched as a worker does it when the head is not the last one's."""
 
@@ -106,32 +130,24 @@ class Requests:
         for server in configuration.servers:
             for location in server.each_location():
                 location.route = Route(location, b"wproxy", ErrorLog((), lambda: 0.0))
-        self.client = SimpleNamespace(
-            clock=SimpleNamespace(now=1.0), requests=0, listener=listener, started=0.0, find_server=None
-        )
-        self.connection = SimpleNamespace(
-            client=self.client,
-            routed_head=None,
-            routed_host=None,
-            routed_server=None,
-            memo=SimpleNamespace(known=None),
-            clients=SimpleNamespace(draining=False),
-        )
+        self.client = make_client(listener=listener)
+        self.connection = connection_of(self.client, ListenerPlan(listener.servers.default, Clients()))
         paths = [f"{pattern}x/y" if pattern[0] != "=" else pattern[2:] for pattern in locations]
         self.heads = [self.head(host, path.encode()) for path in paths]
-        self.found = [make_request(self.connection, head).location for head in self.heads]  # type: ignore[arg-type]
+        self.found = [make_request(self.connection, head).location for head in self.heads]
         self.timer = Timer(self.match_all)
 
-    def head(self, host: bytes, path: bytes) -> tuple[object, object, int]:
-        line = SimpleNamespace(authority=None, path=path, args=None, version=11, method=b"GET")
-        own = bytes(bytearray(host))  # the server of the very Host before it would not be looked for
-        return line, SimpleNamespace(host=own, wants_close=False, wants_keepalive=False), 100
+    def head(self, host: bytes, path: bytes) -> tuple[RequestLine, RequestFields, int]:
+        taken = take_request_head(b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (path, host), HeadLimits(), HeadMemo())
+        assert taken is not None
+        taken[1].host = bytes(bytearray(host))  # the server of the very Host before it would not be looked for
+        return taken
 
     def match_all(self) -> None:
         self.client.requests = 0
         connection = self.connection
         for head in self.heads:
-            make_request(connection, head)  # type: ignore[arg-type]
+            make_request(connection, head)
 
     def cost(self) -> float:
         """Seconds for one of them."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from types import SimpleNamespace
 
+from made_requests import make_client, make_request
+
 from wproxy.config.tree import Node, Position
 from wproxy.http import Request
 from wproxy.variables import Namespace, find_variable, use_namespace
@@ -23,16 +25,9 @@ def entries(text: str) -> list[Node]:
 
 def request(args: bytes | None = None, remote: bytes = b"192.0.2.7", **fields: bytes) -> Request:
     """A request with these arguments, from that address, with these fields."""
-    line = SimpleNamespace(
-        method=b"GET", path=b"/", args=args, version=11, line=b"GET / HTTP/1.1", origin=b"/", has_escapes=False
-    )
-    named = {name.replace("_", "-").encode(): value for name, value in fields.items()}
-    made = Request(
-        SimpleNamespace(remote_addr=remote, worker=None),  # type: ignore[arg-type]
-        line,  # type: ignore[arg-type]
-        SimpleNamespace(get=named.get, lines=()),  # type: ignore[arg-type]
-        0.0,
-    )
+    named = (f"{name.replace('_', '-')}: {value.decode('latin-1')}" for name, value in fields.items())
+    made = make_request("/", *named, client=make_client(address=remote.decode()))
+    made.args = args
     made.location = SimpleNamespace(uninitialized_variable_warn=True)  # type: ignore[assignment]
     return made
 
