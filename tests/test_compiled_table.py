@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from wproxy import compiled
-from wproxy.compiled import COMPILED, HOT, INTERPRETED, compiled_modules, how_it_runs, source_of
+from wproxy.compiled import COMPILED, HOT, INTERPRETED, compiled_modules, how_it_runs, missing_to_compile, source_of
 
 HOUSE = Path(__file__).parent.parent
 
@@ -220,3 +223,27 @@ def test_with_extensions_it_says_how_many_modules_are_compiled(tmp_path, monkeyp
             assert how_it_runs() == f"1 of {len(COMPILED)} modules compiled"
     missing = len(COMPILED) - len(compiled_modules())
     assert missing == sum(source_of(module).endswith("/__init__.py") for module in COMPILED)
+
+
+def test_what_is_missing_to_compile_is_said_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", f"{tmp_path}/compiler -pthread")
+    words = "install one (on Debian: apt-get install gcc), or set CC"
+    assert missing_to_compile() == f"there is no C compiler ({tmp_path}/compiler): {words}"
+    (tmp_path / "compiler").touch(0o755)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path / name))
+    words = "install them (on Debian: apt-get install python3-dev)"
+    assert missing_to_compile() == f"there are no headers of this Python ({tmp_path}/include/Python.h): {words}"
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "Python.h").touch()
+    assert missing_to_compile() == ""
+
+
+def test_only_who_asks_for_the_compiled_build_needs_a_compiler():
+    environment = {**os.environ, "CC": "there-is-none"}
+    environment.pop("WPROXY_COMPILE", None)
+    words = [sys.executable, "setup.py", "--quiet", "build_ext", "--dry-run"]
+    done = subprocess.run(words, cwd=HOUSE, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(words, cwd=HOUSE, env={**environment, "WPROXY_COMPILE": "1"}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: wproxy cannot be compiled: there is no C compiler (there-is-none): ")

@@ -88,7 +88,7 @@ class Nginx:
         words = self.words(main=f"{self.main} daemon off; {main}")
         program = Program([str(self.link), *words], self.directory, cwd=self.directory)
         try:
-            until(lambda: self.has_pid() or not program.is_running, "a pid file")
+            until(lambda: self.has_pid() or not program.is_running, "a pid file", 60)
             yield program
         finally:
             self.end()
