@@ -359,7 +359,7 @@ class HTTP1HeadPlan:
                     cache[self] = other
                     return other[3]
             tail = _compose_fields(request, self, length)
-            if other is not None and other[2] is tail:
+            if other is not None and other[2][0] is tail[0]:
                 cache[self] = other
                 return other[3]
         if self.sends_origin and request.origin_stands and line.raw_ok and not request.upstream_uri:
