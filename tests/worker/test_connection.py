@@ -117,6 +117,32 @@ def test_pipelined_requests_are_answered_in_order(stage):
     client.receives(to_client(b"two"))
 
 
+@pytest.mark.parametrize("more", [1, 5, 20, 500])
+def test_requests_behind_a_small_one_are_answered_however_they_fall_into_reads(stage, more):
+    s = stage(locations='[http.server.location."= /r"]\nreturn = [200, "x"]')
+    client = s.client(tcp=True)
+    request = get(b"/r", b"X: " + b"x" * 37)
+    client.send(request)
+    answer = client.receives_head() + client.take()
+    client.send(request * more)
+    client.receives(answer * more)
+    client.send(request)
+    client.receives(answer)
+
+
+def test_a_close_with_more_behind_than_a_small_read_takes_lets_the_answer_arrive(stage):
+    s = stage(locations='[http.server.location."= /r"]\nreturn = [200, "x"]')
+    client = s.client(tcp=True)
+    client.send(get(b"/r"))
+    client.receives_head()
+    assert client.take() == b"x"
+    client.send(get(b"/r", b"Connection: close") + b"x" * 2000)
+    assert client.receives_head().startswith(b"HTTP/1.1 200 OK\r\n")
+    client.receives(b"x")
+    client.end_sending()
+    assert client.is_closed()
+
+
 def test_a_hundred_pipelined_requests(stage):
     s = stage(locations=HELLO)
     client = s.client()

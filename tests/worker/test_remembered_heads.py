@@ -182,6 +182,22 @@ def test_clients_that_begin_with_the_same_head_keep_their_addresses(front):
     assert list(s.plans[0].limits.known_heads) == [head]
 
 
+def test_nor_do_they_get_each_others_ports(front):
+    s = front(CLIENTS.replace("$remote_addr;", "$remote_addr:$remote_port;"))
+    upstreams = Upstreams(s)
+
+    def of_port(port: int) -> Callable[..., object]:
+        def serve(stream: Stream, client: Client, plan: ListenerPlan) -> object:
+            client.remote_port = port
+            return serve_connection(stream, client, plan)
+
+        return serve
+
+    for port in (1001, 1002, 1001):
+        s.client(serve=of_port(port)).send(get(b"/"))
+        assert b"\r\nX-Address: 127.0.0.1:%d\r\n" % port in asked(upstreams[0])
+
+
 # Heads of one connection mostly differ in the same lines: then all between these is remembered in one piece.
 
 GAPS = """

@@ -9,6 +9,7 @@ import pytest
 from conversation import SERVER, End, Stage, chunks, error_page, get, ok, sent_up, to_client
 
 from worker.pipes import pool
+from worker.stream import HEAD_CHUNK, SMALL_CHUNK
 
 UPGRADE = (b"Connection: Upgrade", b"Upgrade: websocket")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-X: y\r\n\r\n"
@@ -427,6 +428,17 @@ def test_small_messages_after_a_large_one_go_on_as_messages(stage):
             upstream.send(b"and back")
             client.receives(b"and back")
     assert len([task for task in s.loop.tasks if task.name == "tunnel"]) == 0
+
+
+@pytest.mark.parametrize("size", [SMALL_CHUNK - 1, SMALL_CHUNK, SMALL_CHUNK + 1, HEAD_CHUNK, HEAD_CHUNK + 1])
+def test_a_message_of_the_size_of_a_read_arrives_whole(stage, size):
+    _, client, upstream = tunnel(stage)
+    for _ in range(3):
+        message = os.urandom(size)
+        client.send(message)
+        upstream.receives(message)
+        upstream.send(message)
+        client.receives(message)
 
 
 REST = [

@@ -81,3 +81,16 @@ def test_ready_answers_are_not_shared_by_types(front: Make) -> None:
         client.send(ask(path))
         assert b"Content-Type: " + kind + b"\r\n" in client.receives_head()
         client.receives(b"text")
+
+
+def test_a_slow_client_takes_nothing_from_the_answer_of_others(stage: Callable[..., Stage]):
+    text = "0123456789abcdef" * 65536
+    s = stage(locations=f'[http.server.location."= /large"]\nreturn = [200, "{text}"]')
+    slow = s.client(tcp=True, receive_buffer=4096, send_buffer=4096)
+    slow.send_some(ask("/large"))
+    s.settle()
+    quick = s.client()
+    quick.send(ask("/large"))
+    for client in (quick, slow):
+        s.until(lambda client=client: client.pull_all().endswith(text[-1000:].encode()), "not all has come")
+        assert client.take().endswith(b"\r\n\r\n" + text.encode())
