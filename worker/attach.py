@@ -262,6 +262,14 @@ def attach_server(server: Server, services: Services) -> None:
         entry.keepalive_disable = frozenset()
 
 
+def detach_server(server: Server) -> None:
+    """Take from a server what `attach_server` gave it: the services of a worker that is over stay alive no longer."""
+    for location in server.each_location():
+        if hasattr(location, "route"):
+            del location.route
+    server.entry = None
+
+
 def attach(location: Location, services: Services) -> None:
     """Give a location all it needs to answer requests in this worker. Raises CannotBegin."""
     with blaming(location):

@@ -8,7 +8,7 @@ its decisions there. And where a worker would exchange the head with a peer, the
 
 from __future__ import annotations
 
-from worker.attach import attach_server
+from worker.attach import attach_server, detach_server
 from worker.explain.describe import describe
 from worker.explain.listener import choose_listener, servers_of
 from worker.explain.rehearsal import Rehearsal, rehearse
@@ -30,5 +30,7 @@ def explain(configuration: Configuration, positions: Positions, question: Questi
         request, sent = rehearse(worker, listener, question, positions, found)
         describe(found, worker, request, sent)
     finally:
+        for server in servers_of(listener):
+            detach_server(server)
         worker.loop.close()
     return found

@@ -80,14 +80,15 @@ def plan_counting(
     return plan
 
 
-def name_servers_of(configuration: Configuration) -> list[NameServers]:
-    """Return the name servers that a configuration may ask, those of the system included."""
+@lru_cache(1)
+def name_servers_of(configuration: Configuration) -> tuple[NameServers, ...]:
+    """Return the name servers that a configuration may ask, those of the system included. It is asked as often as `names_of`."""
     found = {SYSTEM: None}
     for upstream in configuration.upstreams:
         found |= {upstream.resolver: None} if upstream.resolver is not None else {}
     for server in configuration.servers:
         found |= {each.resolver: None for each in server.each_location() if each.resolver is not None}
-    return list(found)
+    return tuple(found)
 
 
 @lru_cache(1)
