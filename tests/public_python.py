@@ -74,10 +74,9 @@ def copy_of_ours() -> PublicPython:
     if not (top / "lib" / version / dynamic.name).exists():
         shutil.copytree(dynamic, top / "lib" / version / dynamic.name)
     modules = top / "modules"
-    for name in OURS:
-        shutil.copytree(ROOT / name, modules / name, ignore=left_out)
-    for library in ROOT.glob("wproxy_*.so"):  # where it is compiled: what its modules have in common
-        shutil.copy(library, modules)
+    for path in parts_of_the_house():
+        copy = shutil.copy if path.is_file() else functools.partial(shutil.copytree, ignore=left_out)
+        copy(path, modules / path.name)
     for name in NEEDED:
         copy_module(name, modules)
     (top / "bin").mkdir()
@@ -90,6 +89,11 @@ def copy_of_ours() -> PublicPython:
         environment["LD_LIBRARY_PATH"] = str(top / "lib")
     open_to_all(top)
     return PublicPython(str(path), environment)
+
+
+def parts_of_the_house() -> list[Path]:
+    """Return all that a copy of wproxy has to have: its packages and, where it is compiled, what the modules of each group share."""
+    return [*(ROOT / name for name in OURS), *ROOT.glob("wproxy_*.so")]
 
 
 def copy_module(name: str, to: Path) -> None:

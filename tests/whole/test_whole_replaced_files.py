@@ -8,11 +8,12 @@ import signal
 import subprocess
 
 import pytest
-from harness import ROOT, Wproxy, until
+from harness import Wproxy, until
 from wire import ask
 
 from bench.ports import free_port
 from tests.authority import authority
+from tests.public_python import parts_of_the_house
 from tests.worker.upstream.cgi_peers import FastcgiServer
 
 pytestmark = pytest.mark.whole
@@ -67,8 +68,9 @@ def curl(*options: str) -> str:
 def test_the_successor_of_a_killed_worker_serves_all_that_is_configured_without_the_files(tmp_path):
     tmp_path.chmod(0o755)
     house = tmp_path / "house"
-    for room in ("wproxy", "master", "worker"):
-        shutil.copytree(ROOT / room, house / room)
+    house.mkdir()
+    for part in parts_of_the_house():
+        (shutil.copy if part.is_file() else shutil.copytree)(part, house / part.name)
     authority().issue("site.test", ["site.test"]).write(tmp_path, "site.test")
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a.txt").write_text("aaa")
@@ -76,8 +78,8 @@ def test_the_successor_of_a_killed_worker_serves_all_that_is_configured_without_
     fastcgi = FastcgiServer(tmp_path / "fastcgi.sock", {})
     try:
         with Wproxy(tmp_path, HTTP.replace("HERE", str(tmp_path)), workers=1, house=house) as front:
-            for room in ("wproxy", "master", "worker"):
-                shutil.rmtree(house / room)
+            for part in house.iterdir():
+                part.unlink() if part.is_file() else shutil.rmtree(part)
             (first,) = front.worker_pids()
             os.kill(first, signal.SIGKILL)
             (second,) = until(lambda: front.worker_pids() - {first}, lambda: f"a successor:\n{front.error_log}")

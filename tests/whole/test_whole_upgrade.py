@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import ENVIRONMENT, ROOT, Wproxy, is_alive, title, until, wproxy
+from harness import ENVIRONMENT, Wproxy, is_alive, title, until, wproxy
 from recorder import Conversation, Received, Recorder
 from traffic import Traffic, backend, configuration
 from wire import Load, Wire, ask, request_bytes
@@ -17,6 +17,7 @@ from wire import Load, Wire, ask, request_bytes
 from bench.ports import free_port
 from master.memory import open_memory_of
 from tests.name_server import NameServer, silence
+from tests.public_python import parts_of_the_house
 from wproxy.dns import A
 from wproxy.shared import HEAD_GENERATION, HEAD_MAGIC, HEAD_NEW_BINARY, HEAD_PREDECESSOR, HEAD_READY, HEAD_UPGRADES, MAGIC
 
@@ -198,8 +199,8 @@ def test_a_program_that_is_broken_is_named_and_nothing_changes(tmp_path):
     """A module that is gone after an installation: the reason comes from Python, not from us."""
     source = tmp_path / "source"
     source.mkdir()
-    for room in ("wproxy", "master", "worker"):
-        (source / room).symlink_to(ROOT / room)
+    for part in parts_of_the_house():
+        (source / part.name).symlink_to(part)
     front = Daemon(tmp_path / "front", TEXT)
     front.write()
     environment = {**ENVIRONMENT, "PYTHONPATH": str(source)}

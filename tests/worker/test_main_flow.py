@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from conversation import Stage, get, ok, to_client
 
+pytestmark = pytest.mark.interpreted_only("the calls of compiled code are not shown to a profiler")
+
 
 def stacks_of(act: Callable[[], Any], wanted: str) -> list[list[str]]:
     """The functions of the worker on the stack whenever `wanted` is called, the outermost first."""

@@ -14,6 +14,8 @@ from types import CoroutineType, FrameType
 import pytest
 from conversation import End, Stage, get, ok, to_client
 
+pytestmark = pytest.mark.interpreted_only("the calls of compiled code are not shown to a profiler")
+
 # Functions of C that enter the kernel, by name: of sockets, of epoll, of os, of fcntl, of time.
 SYSTEM_CALLS = frozenset(
     [

@@ -8,6 +8,7 @@ from speaking import EH, ES, H2, HEADERS, block, fields_of, frame, http2
 from test_system_calls import calls_of
 
 
+@pytest.mark.interpreted_only("the calls of compiled code are not shown to a profiler")
 @pytest.mark.parametrize("many", [1, 10])
 def test_requests_in_http_2_that_come_together_leave_together(stage, many):
     """One recv and one send for all of them, and for each as much as HTTP/1 on the side of the upstream."""

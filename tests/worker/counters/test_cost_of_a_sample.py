@@ -15,7 +15,7 @@ from wproxy.counters.layout import PEER_WORDS, REQUEST_WORDS, UPSTREAM_WORDS
 from wproxy.peer_counters import TIMED
 from wproxy.shared import PRIVATE_BYTES, SharedWords
 
-pytestmark = pytest.mark.skipif(not count_samples.__code__.co_filename.endswith(".py"), reason="compiled")
+pytestmark = pytest.mark.interpreted_only("bytecodes are counted")
 
 
 def test_requests_that_are_over():
