@@ -3,10 +3,11 @@
 import os
 
 import pytest
+from made_requests import make_request
 
 from worker.logs.access import AccessLogs
 from wproxy.config.load import load_text
-from wproxy.http import Clock
+from wproxy.http import Clock, Request
 from wproxy.unwritten import CAPACITY, region, size_of_regions, take_lines
 
 TEXT = """
@@ -19,11 +20,11 @@ listen = "127.0.0.1:8080"
 """
 
 
-class Line:
-    """A request that has nothing but its line of the log."""
-
-    def __init__(self, text: bytes) -> None:
-        self.text = text
+def asking_for(line: bytes) -> Request:
+    """A request with this line in the log."""
+    request = make_request()
+    request.args = b"line=" + line
+    return request
 
 
 @pytest.fixture
@@ -32,18 +33,17 @@ def memory():
 
 
 @pytest.fixture
-def log(tmp_path, memory, monkeypatch):
+def log(tmp_path, memory):
     """The writer of a log and its logs: what is given to the one is a line of the other."""
     made = []
 
-    def make(access_log='"access.log"'):
+    def make(access_log='[["access.log", "plain"]]'):
         configuration = load_text((TEXT % access_log).encode(), "t.toml", f"{tmp_path}/", lambda host, port: [])
         logs = AccessLogs(configuration, Clock(1000.0, 0.0), unwritten=memory)
-        monkeypatch.setattr(logs, "_line", lambda name: lambda request: request.text)
         (server,) = configuration.servers
         write = logs.writer(server.locations.fallback)
         made.append(logs)
-        return logs, lambda text: write(Line(text))
+        return logs, lambda text: write(asking_for(text.removesuffix(b"\n")))
 
     yield make
     for logs in made:
@@ -90,7 +90,7 @@ def test_a_line_that_is_longer_than_the_memory_keeps_its_place(log, memory, tmp_
 
 
 def test_with_a_buffer_of_its_own_lines_stay_in_the_worker(log, memory, tmp_path):
-    logs, write = log('[["access.log", "combined", "buffer=1k"]]')
+    logs, write = log('[["access.log", "plain", "buffer=1k"]]')
     write(b"one\n")
     assert take_lines(memory, 0) == b""
     logs.flush()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from made_requests import make_request
 
 from wproxy.config.tree import Node, Position
 from wproxy.directives.files import alias, root, types
@@ -31,7 +32,11 @@ def place(pattern: str = "/", modifier: str = "", around: Any = None, **settings
 
 def asking(location: Any, path: bytes, **more: Any) -> Any:
     """A request for that URI, in that location."""
-    return SimpleNamespace(location=location, path=path, valid_location=True, add_uri_to_alias=False, main=None, **more)
+    request = make_request()
+    request.location, request.path = location, path
+    for name, value in more.items():
+        setattr(request, name, value)
+    return request
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
 
 import pytest
+from made_requests import make_request
 
+from worker.http1.response import take_response_head
 from wproxy.config.load import load_text
 from wproxy.config.model import Match
 from wproxy.directives.health_check import body, header, status
@@ -123,15 +124,6 @@ def test_no_more_than_256_kilobytes_of_a_body_are_looked_at():
     assert judge_body(match_of("body !~ end;"), end).passed is True
 
 
-class Asked:
-    """What `require` reads of a request."""
-
-    def __init__(self, **fields: str) -> None:
-        self.upstream_head = self
-        self.lines = [(name.encode(), name.encode(), value.encode()) for name, value in fields.items()]
-        self.values = None
-
-
 @pytest.mark.parametrize(
     ("inside", "code", "fields", "verdict"),
     [
@@ -162,7 +154,11 @@ class Asked:
     ],
 )
 def test_all_tests_of_a_block_have_to_agree_and_the_first_that_does_not_is_named(inside, code, fields, verdict):
-    request: Any = Asked(**fields)
+    request = make_request()
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    taken = take_response_head(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode(), 4096, None)
+    assert taken is not None
+    request.upstream_head = taken[0]
     assert judge_head(match_of(inside), code, LINES, request) == verdict
 
 
@@ -177,7 +173,7 @@ def test_a_body_that_fails_is_named_with_its_test():
 def test_without_a_match_the_status_has_to_be_2xx_or_3xx(code, passed):
     text = b"events {} http { server { listen 1; location / { proxy_pass http://127.0.0.1; health_check; } } }"
     configuration = load_text(text, "test.conf", "/", None)  # type: ignore[arg-type]
-    request: Any = Asked()
+    request = make_request()
     match = configuration.upstreams[0].checks[0].match
     assert judge_head(match, code, (), request).passed is passed
     assert not match.body
