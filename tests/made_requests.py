@@ -13,6 +13,7 @@ from worker.http1.request import HeadLimits, take_request_head
 from wproxy.address import Address
 from wproxy.http import Client, Clock, Endpoint, FixedEndpoint, Process, Request
 from wproxy.identity import WPROXY
+from wproxy.request_body import RequestBody
 
 
 def make_client(
@@ -40,6 +41,22 @@ def make_request(
     assert taken is not None
     client = client or make_client()
     return Request(client, taken[0], taken[1], client.clock.now)
+
+
+class MadeBody(RequestBody):
+    """The body of a request, so far as it has been read."""
+
+    def __init__(self, received: int, is_finished: bool = True) -> None:
+        super().__init__(-1, owes_continue=False)
+        self._received, self._is_finished = received, is_finished
+
+    @property
+    def received(self) -> int:
+        return self._received
+
+    @property
+    def finished(self) -> bool:
+        return self._is_finished
 
 
 def attributes_of(kind: type) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from made_requests import MadeBody
 from test_variables import WPROXY, Story, process_named
 
 from wproxy.address import Address
 from wproxy.caching import CacheNotes
 from wproxy.config.load import load_text
 from wproxy.http import Attempt, Request, ResponseFields
-from wproxy.request_body import RequestBody
 from wproxy.slices import Slices
 from wproxy.tracing import TraceContext
 from wproxy.variables import BLOCK, FAMILIES, FIELDS, LINE, LOCATION, REQUEST, VARIABLES, Variable, find_variable, keep
@@ -169,22 +169,6 @@ DIFFERENT = {
 MADE = {"location", "server", "client", "line", "fields", "method", "path", "args", "version", "started", "keepalive", "body"}
 
 
-class Body(RequestBody):
-    """One that has been read."""
-
-    def __init__(self) -> None:
-        super().__init__(4, owes_continue=False)
-        self.data, self.file = b"a=1", b"/tmp/1"
-
-    @property
-    def received(self) -> int:
-        return 4
-
-    @property
-    def finished(self) -> bool:
-        return True
-
-
 def two_requests(server, shares_location: bool) -> tuple[Request, Request]:
     """Two requests of one connection with equal header blocks and nothing else alike."""
     story = Story(server)
@@ -195,7 +179,8 @@ def two_requests(server, shares_location: bool) -> tuple[Request, Request]:
     for name, value in DIFFERENT.items():
         setattr(second, name, value)
     second.path, second.args, second.keepalive = b"/rewritten", b"x_a=10", False
-    second.body = Body()
+    second.body = MadeBody(4)
+    second.body.data, second.body.file = b"a=1", b"/tmp/1"
     keep(second, "unused", b"1")
     return first, second
 

@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+from made_requests import MadeBody
 
 from worker.http1.request import HeadLimits, HeadMemo, take_request_head
 from worker.http1.response import parse_response_head
@@ -634,16 +635,17 @@ def test_the_address_in_bytes(server):
 
 def test_the_length_of_a_chunked_body_is_known_when_it_has_been_read(story):
     request = story.request(b"Transfer-Encoding: chunked")
-    request.body = type("Body", (), {"finished": False, "received": 3})()
+    request.body = MadeBody(3, is_finished=False)
     assert read("content_length", request) is None
-    request.body.finished, request.body.received = True, 12
+    request.body = MadeBody(12)
     assert read("content_length", request) == b"12"
 
 
 def test_the_body_is_told_once_it_has_been_read(story):
     request = story.request()
     assert read("request_body", request) is None
-    request.body = type("Body", (), {"data": b"a=1"})()
+    request.body = MadeBody(3)
+    request.body.data = b"a=1"
     assert read("request_body", request) == b"a=1"
 
 
