@@ -120,7 +120,7 @@ FOR_SERVERS: tuple[tuple[Callable[[Server], object], tuple[str, ...]], ...] = (
 )
 # What a listener asks for.
 FOR_LISTENERS: tuple[tuple[Callable[[Listener], object], tuple[str, ...]], ...] = (
-    (lambda listener: "ssl" in listener.protocols, ("worker.client.secure",)),
+    (lambda listener: "ssl" in listener.protocols, ("worker.client.secure", "worker.tls.stream")),
     (has_http2, ("worker.client.preface", "worker.client.http2.serve")),
 )
 # What a configuration as a whole asks for.
