@@ -79,9 +79,12 @@ class Waitable:
 
 # Wait until the stream is ready for READ, WRITE or either, at most so many seconds; then TimedOut is raised.
 # stream None: only let time pass, and then raise nothing.
-park: Callable[[Waitable | None, int, float], Awaitable[None]] = wait_for_turn
+park: Final[Callable[[Waitable | None, int, float], Awaitable[None]]] = wait_for_turn
 # Return what does the same each time it is awaited: for a task that comes back to one place.
-park_here: Callable[[Waitable | None, int, float], Awaitable[None]] = repeated_wait
+park_here: Final[Callable[[Waitable | None, int, float], Awaitable[None]]] = repeated_wait
+
+# The arguments of `park`: what a task waits for.
+Parking = tuple[Waitable | None, int, float]
 
 
 class Task:
@@ -91,7 +94,7 @@ class Task:
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], kind: str, number: int = 0) -> None:
         self.coroutine = coroutine
-        self.send: Callable[[None], Any] = coroutine.send
+        self.send: Callable[[None], Parking] = coroutine.send
         self.kind = kind
         self.number = number
         self.stream: Waitable | None = None
@@ -108,7 +111,7 @@ class Task:
         return f"<task {self.name} {f'parked on {self.stream}' if self.parked else 'runnable'}>"
 
 
-def _end(value: None) -> Any:
+def _end(value: None) -> Parking:
     """Stand in for the `send` of a cancelled task."""
     raise StopIteration
 
@@ -374,6 +377,9 @@ class Loop:
 
         `send` is read before it is called: CPython 3.11 searches a slot from the class on when it is called like a method.
         """
+        stream: Waitable | None
+        events: int
+        seconds: float
         for task in runnable:
             self._current = task
             try:
@@ -393,8 +399,11 @@ class Loop:
                     raise
                 self._report(task, error)
                 continue
-            if stream is None and not seconds:
-                self._runnable.append(task)  # it only gives other tasks their turn
+            if stream is None:
+                if seconds:
+                    self._let_pass(task, now + seconds)
+                else:
+                    self._runnable.append(task)  # it only gives other tasks their turn
                 continue
             task.stream = stream
             task.parked = True
@@ -405,8 +414,6 @@ class Loop:
                 stream.reader = task
                 if stream.armed == _IN:
                     continue  # as it nearly always is
-            elif stream is None:
-                continue
             else:
                 stream.writer = task
                 if events & READ:
@@ -415,15 +422,24 @@ class Loop:
             if stream.armed & wanted != wanted:
                 self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
 
-    def _raise_pending(self, task: Task, pending: list[BaseException]) -> Any:
+    def _let_pass(self, task: Task, deadline: float) -> None:
+        """Park a task that waits for nothing but this time."""
+        task.stream = None
+        task.parked = True
+        task.deadline = deadline
+        if deadline < self._next_alarm:
+            self._next_alarm = deadline
+
+    def _raise_pending(self, task: Task, pending: list[BaseException]) -> Parking:
         """Raise the pending exceptions of a task, each where it parks then, and return where it parks after the last.
 
         No variable keeps them: until CPython 3.14 the traceback of an exception leads on to this frame, and would make a cycle.
         """
         task.pending = None
-        parked: Any = None
+        parked: Parking | None = None
         while pending:
             parked = task.coroutine.throw(pending.pop(0))
+        assert parked is not None
         return parked
 
     def _arm(self, stream: Waitable, mask: int) -> None:

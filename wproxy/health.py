@@ -35,6 +35,8 @@ record is locked (`wproxy.record_locks`). No worker waits for the lock: one that
 
 from __future__ import annotations
 
+from typing import Final
+
 from wproxy.record_locks import RecordLocks
 from wproxy.shared import (
     HEAD_CHANGES,
@@ -51,8 +53,8 @@ from wproxy.shared import (
 )
 
 # The version's upper bits name its writer; the others are that writer's count of changes.
-_CHANGES_BITS = 48
-_CHANGES = (1 << _CHANGES_BITS) - 1
+_CHANGES_BITS: Final = 48
+_CHANGES: Final = (1 << _CHANGES_BITS) - 1
 
 
 class Health:

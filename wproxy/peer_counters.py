@@ -7,7 +7,7 @@ its slot continues from the numbers there, so totals never shrink.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from wproxy.http import Attempt
 from wproxy.native import mypyc_attr
@@ -26,9 +26,9 @@ from wproxy.shared import (
 )
 
 # The weight of one more response in a moving average, as TCP has it for round-trip times (RFC 6298, section 2).
-SHARE_OF_LAST = 0.125
+SHARE_OF_LAST: Final = 0.125
 # One request in so many is taken into the averages: they are for people, and every request would pay for them.
-TIMED = 16
+TIMED: Final = 16
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

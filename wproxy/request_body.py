@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from wproxy.native import mypyc_attr
 
 # Lengths of a body that is missing, or whose length is not known yet.
-NO_BODY = -1
-UNKNOWN_LENGTH = -2
+NO_BODY: Final = -1
+UNKNOWN_LENGTH: Final = -2
 
 
 class BodyFile(Protocol):
@@ -162,5 +162,5 @@ class Outgoing:
 
 
 # Shared by requests without a body, and those with an empty one: nothing in these ever changes.
-BODILESS = Outgoing(NO_BODY, b"", None)
-EMPTY = Outgoing(0, b"", None)
+BODILESS: Final = Outgoing(NO_BODY, b"", None)
+EMPTY: Final = Outgoing(0, b"", None)

@@ -90,6 +90,7 @@ class Route:
         "reads_with_care",
         "record",
         "sample",
+        "server",
         "server_token",
         "thread_pool",
         "tracing",
@@ -117,6 +118,7 @@ class Route:
     def __init__(self, location: Location, server_token: bytes, log: ErrorLog) -> None:
         """Take over the settings that every request reads; the rest is for `worker.attach`."""
         self.location = location
+        self.server = location.server
         self.server_token = server_token
         self.log = log
         self.reads_with_care = bool(location.aio or location.directio)

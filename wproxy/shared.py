@@ -47,6 +47,7 @@ that sums never shrink.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from wproxy.config.tree import printable_lines
 from wproxy.record_locks import RecordLocks
@@ -97,7 +98,7 @@ HEAD_UPGRADES = 50  # attempts at an upgrade of which the outcome is known: refu
 HEAD_UPGRADE_OUTCOME = 51
 HEAD_UPGRADE_LENGTH = 52  # bytes of its message
 HEAD_STOPPING = 53  # 1 from when the master was told to quit or stop
-HEAD_CHANGES = 54  # of any peer's version, by whichever process made one: it only says that one has changed
+HEAD_CHANGES: Final = 54  # of any peer's version, by whichever process made one: it only says that one has changed
 
 MESSAGE_WORDS = 512
 MESSAGES_OFFSET = MASTERS * HEAD_WORDS

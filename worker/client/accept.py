@@ -10,7 +10,7 @@ import _socket
 import errno
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from worker.client.clients import Clients
 from worker.client.http1.serve import serve_connection
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wproxy.tls.contexts import TlsContexts
 
 # The number of connections that are taken from a listening socket in one go.
-ACCEPT_BURST = 64
+ACCEPT_BURST: Final = 64
 # Descriptors or memory have run out: accepting again at once would only spin.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 

@@ -90,8 +90,7 @@ class MeasuredPeer(PeerCounters):
             self.received += attempt.bytes_received
             self.sent += attempt.bytes_sent
             return
-        connection = attempt.connection
-        if connection is not None and connection.requests == 1:
+        if attempt.is_first:
             self._new += 1
         extend = self._extend  # found faster than as a method
         extend((attempt.status, header_time, attempt.response_time or 0.0, attempt.bytes_received, attempt.bytes_sent))

@@ -9,25 +9,26 @@ types we send BEGIN, PARAMS and STDIN, and understand STDOUT, STDERR and END.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-BEGIN = 1
-END = 3
-PARAMS = 4
-STDIN = 5
-STDOUT = 6
-STDERR = 7
+BEGIN: Final = 1
+END: Final = 3
+PARAMS: Final = 4
+STDIN: Final = 5
+STDOUT: Final = 6
+STDERR: Final = 7
 
-HEADER = 8
+HEADER: Final = 8
 # The most content of one record.
-MOST = 65535
+MOST: Final = 65535
 # The content of a record of a body: a multiple of 8 needs no padding.
-_PIECE = 32768
+_PIECE: Final = 32768
 
-_BEGIN_KEPT = b"\1\1\0\1\0\x08\0\0\0\1\1\0\0\0\0\0"
-_BEGIN_ONCE = b"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0"
+_BEGIN_KEPT: Final = b"\1\1\0\1\0\x08\0\0\0\1\1\0\0\0\0\0"
+_BEGIN_ONCE: Final = b"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0"
 # The empty records that end parameters and body.
-END_OF_PARAMS = b"\1\4\0\1\0\0\0\0"
-END_OF_STDIN = b"\1\5\0\1\0\0\0\0"
+END_OF_PARAMS: Final = b"\1\4\0\1\0\0\0\0"
+END_OF_STDIN: Final = b"\1\5\0\1\0\0\0\0"
 
 _PADDING = tuple(bytes(count) for count in range(8))
 # Lengths of names and values up to 127 are one byte.

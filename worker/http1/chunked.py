@@ -19,28 +19,29 @@ byte costs no more than a line's length each.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from worker.http1.fields import TRAILER_FIELDS, InvalidField
 
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 # The lines before chunks that are not large: formatting one takes 0.2 us.
-_MANY = 1024
+_MANY: Final = 1024
 _SIZE_LINES = tuple(b"%x\r\n" % size for size in range(_MANY))
 
 # The limit of a chunk line or a trailer line, without CRLF.
-LINE_BYTES = 4096
+LINE_BYTES: Final = 4096
 # The limit of everything after the size in all chunk lines of a body.
-EXTENSION_BYTES = 65536
+EXTENSION_BYTES: Final = 65536
 # The limit of the trailer section.
-TRAILER_BYTES = 16384
-TRAILER_LINES = 256
+TRAILER_BYTES: Final = 16384
+TRAILER_LINES: Final = 256
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t -~\x80-\xff]*+)?+").fullmatch
 # The beginning of one: what no rest can make a chunk line is refused without waiting for the rest.
 _BEGUN_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}+[ \t]*+(?:;[\t -~\x80-\xff]*+)?+\r?").fullmatch
 # A line that this leaves as it is has nothing but these. (With bytes to delete, `translate` makes a table each time.)
 _HEX_TABLE = bytes(byte if byte in b"0123456789abcdefABCDEF" else byte ^ 0xFF for byte in range(256))
-_MAX_SIZE = 2**63 - 1
+_MAX_SIZE: Final = 2**63 - 1
 
 # Fields that are not allowed after the body: framing, routing, authentication and content (RFC 9110, 6.5.1).
 _NEVER_TRAILERS = frozenset(
@@ -55,10 +56,10 @@ _NEVER_TRAILERS = frozenset(
 _NEVER_TRAILERS_PREFIXES = (b"content-", b"if-", b"x-forwarded-", b"x-accel-")
 
 # The element that the decoder expects next.
-_SIZE = 0  # a chunk line
-_DATA = 1  # `_remaining` bytes of data
-_DATA_END = 2  # the CRLF after the data
-_TRAILERS = 3  # a trailer line, or the empty line that ends it all
+_SIZE: Final = 0  # a chunk line
+_DATA: Final = 1  # `_remaining` bytes of data
+_DATA_END: Final = 2  # the CRLF after the data
+_TRAILERS: Final = 3  # a trailer line, or the empty line that ends it all
 
 
 class ChunkError(ValueError):

@@ -33,22 +33,23 @@ then fails the check of the value.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 # (lower-case name, name as spelled, value without the SP and HTAB around it)
 Field = tuple[bytes, bytes, bytes]
 
 # A table starts over when it holds this many lines; longer lines are never remembered. Together: about 5 MB at worst.
-TABLE_LINES = 4096
-TABLE_LINE_BYTES = 512
+TABLE_LINES: Final = 4096
+TABLE_LINE_BYTES: Final = 512
 # The same limit for the valid names in it.
-TABLE_NAMES = 1024
-TABLE_NAME_BYTES = 64
+TABLE_NAMES: Final = 1024
+TABLE_NAME_BYTES: Final = 64
 
-_ALNUM = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_ALNUM: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 # The arguments of `translate(None, good)`: the remaining bytes are bad.
-PLAIN_NAME = _ALNUM + b"-"
-TOKEN = _ALNUM + b"!#$%&'*+-.^_`|~"
-RESPONSE_NAME = TOKEN + b"@[]"  # nginx lets these pass, and some servers send them
+PLAIN_NAME: Final = _ALNUM + b"-"
+TOKEN: Final = _ALNUM + b"!#$%&'*+-.^_`|~"
+RESPONSE_NAME: Final = TOKEN + b"@[]"  # nginx lets these pass, and some servers send them
 NAME_CONTROLS = bytes(range(0x21)) + b"\x7f"
 VALUE_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 # A value that this leaves as it is has no bad byte. (`translate(None, good)` makes a table each time: three times as long.)
@@ -61,8 +62,8 @@ _TRIM_ONLY_SP = frozenset((b"content-length", b"transfer-encoding", b"host"))
 _NEVER_ACCEPTED = frozenset((b"proxy", b"http2-settings"))
 
 # A number with more digits is not below 2**63, unless it has more leading zeros than honest senders write.
-_MAX_LENGTH_DIGITS = 19
-MAX_LENGTH = 2**63 - 1
+_MAX_LENGTH_DIGITS: Final = 19
+MAX_LENGTH: Final = 2**63 - 1
 
 
 class InvalidField(ValueError):

@@ -6,11 +6,13 @@ bodies alike; they differ in whom they blame for a fault, so that is left to the
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http1.chunked import ChunkedDecoder
 from worker.http1.response import CHUNKED, UNTIL_CLOSE
 
 # Larger than any body.
-ENDLESS = 1 << 62
+ENDLESS: Final = 1 << 62
 
 
 class Framing:

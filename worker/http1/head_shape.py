@@ -10,11 +10,13 @@ control. So the head ends where that block does, and its lines are those of that
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http1.fields import VALUE_TABLE, trimmed_around
 from worker.http1.request_values import RequestFields
 
 # With more gaps than this, one look at each line is no more than one at each gap.
-MOST_GAPS = 6
+MOST_GAPS: Final = 6
 
 
 class HeadShape:

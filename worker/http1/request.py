@@ -28,6 +28,8 @@ a TLS hello on a plain port must not wait for a timeout.
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http1.head_memo import HeadMemo
 from worker.http1.head_shape import learn_shape
 from worker.http1.hosts import HOST_LINE
@@ -59,8 +61,8 @@ __all__ = [
 ]
 
 # A listener remembers so many first heads of connections, up to this size: 1 MB at worst.
-KNOWN_HEADS = 128
-KNOWN_HEAD_BYTES = 2048
+KNOWN_HEADS: Final = 128
+KNOWN_HEAD_BYTES: Final = 2048
 
 
 def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:

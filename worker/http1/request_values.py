@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 from worker.http1.fields import REQUEST_FIELDS, Field, FieldTable, shown
+from wproxy.http import FieldsLike, RequestLineLike
 from wproxy.native import mypyc_attr
 
 # A connection remembers a head up to this size: there are many idle connections, and bigger heads are rare.
-REMEMBERED_HEAD_BYTES = 8192
+REMEMBERED_HEAD_BYTES: Final = 8192
 
 # Fields that a client may not have removed by naming them in Connection: framing, routing, and those that policy behind us relies
 # on.
@@ -22,7 +23,7 @@ _NO_OPTIONS: frozenset[bytes] = frozenset()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
-class RequestLine:
+class RequestLine(RequestLineLike):
     """The first line of a request. It depends only on its bytes, and is never changed.
 
     line: as received, without the line end. target: as received.
@@ -33,19 +34,7 @@ class RequestLine:
     has_escapes: whether the path as received held a "%". raw_ok: False for an absolute-form target with an empty path.
     """
 
-    __slots__ = (
-        "args",
-        "authority",
-        "authority_port",
-        "has_escapes",
-        "line",
-        "method",
-        "origin",
-        "path",
-        "raw_ok",
-        "target",
-        "version",
-    )
+    __slots__ = ()
 
     def __init__(
         self,
@@ -78,7 +67,7 @@ class RequestLine:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
-class RequestFields:
+class RequestFields(FieldsLike):
     """The header fields of a request: facts of one header block.
 
     They are never changed; only `cache` is for values that the connection derives from them.
@@ -95,22 +84,7 @@ class RequestFields:
     more than values differ, and after its use.
     """
 
-    __slots__ = (
-        "cache",
-        "chunked",
-        "connection_options",
-        "content_length",
-        "difference",
-        "expects_continue",
-        "host",
-        "host_port",
-        "lines",
-        "only_version",
-        "upgrade",
-        "values",
-        "wants_close",
-        "wants_keepalive",
-    )
+    __slots__ = ("expects_continue", "only_version", "values", "wants_close", "wants_keepalive")
 
     def __init__(
         self,
@@ -136,8 +110,8 @@ class RequestFields:
         connection = values.get(b"connection")
         if connection is not None:
             self._heed(connection.lower())
-        self.cache: dict[Any, Any] = {}
-        self.difference: tuple[list[int], dict[Any, Any]] | None = None
+        self.cache = {}
+        self.difference = None
 
     def with_other_values(
         self, lines: tuple[Field, ...], values: dict[bytes, bytes], length: int, differing: list[int]
@@ -207,9 +181,9 @@ class RequestFields:
 _new_fields = RequestFields.__new__
 
 # Bounds of a table of request lines. A RequestLine is about three times its line: 4 MB at worst.
-TABLE_LINES = 1024
-TABLE_LINE_BYTES = 1024
-TURNOVER = 8
+TABLE_LINES: Final = 1024
+TABLE_LINE_BYTES: Final = 1024
+TURNOVER: Final = 8
 
 
 class LineTable(dict[bytes, RequestLine]):
@@ -238,7 +212,7 @@ class LineTable(dict[bytes, RequestLine]):
 
 
 # They depend on merge_slashes, so there is a table for each setting.
-_LINES = {False: LineTable(), True: LineTable()}
+_LINES: Final = {False: LineTable(), True: LineTable()}
 
 
 class KnownHead:

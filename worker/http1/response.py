@@ -13,7 +13,7 @@ heads that are remembered for all connections to an upstream: a new connection, 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from worker.http1.fields import (
     RESPONSE_FIELDS,
@@ -26,17 +26,18 @@ from worker.http1.fields import (
     shown,
 )
 from wproxy.failures import UpstreamFailure
+from wproxy.http import AnswerHead
 
 # The ways in which a response's body ends (RFC 9112, 6.3). Plain numbers: comparing Enum members costs eight times as much.
-NONE = 0
-LENGTH = 1
-CHUNKED = 2
-UNTIL_CLOSE = 3
+NONE: Final = 0
+LENGTH: Final = 1
+CHUNKED: Final = 2
+UNTIL_CLOSE: Final = 3
 
 # status-line = HTTP-version SP status-code SP [ reason-phrase ]; like nginx we accept more than one space before the code, and a
 # reason that is missing with its space.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ++([1-9][0-9][0-9])(?: ([^\r\n]*+))?+").fullmatch
-_PREFIX = b"HTTP/1."
+_PREFIX: Final = b"HTTP/1."
 _REASON_CONTROLS = bytes(range(9)) + bytes(range(10, 0x20)) + b"\x7f"
 _HEAD_END = re.compile(rb"\n\r?+\n").search
 _NAME, _VALUE = re.escape(RESPONSE_NAME), re.escape(VALUE_BYTES)
@@ -65,7 +66,7 @@ _FIRST_COUNTS = frozenset(
 )
 
 
-class ResponseHead:
+class ResponseHead(AnswerHead):
     """The head of a response: facts of its bytes. It is never changed; `cache` is for the use of its connection.
 
     reason: printable, otherwise b"". version: 10 or 11.
@@ -82,18 +83,12 @@ class ResponseHead:
     __slots__ = (
         "block",
         "cache",
-        "chunked",
-        "content_length",
         "ignored",
         "keepalive_timeout",
         "keeps_alive",
-        "lines",
         "plain_length",
         "reason",
-        "status",
         "upgrade",
-        "values",
-        "version",
     )
 
     def __init__(
@@ -138,8 +133,8 @@ class ResponseHead:
 
 
 # A group remembers so many heads, up to this size: 0.3 MB at worst.
-KNOWN_HEADS = 32
-KNOWN_HEAD_BYTES = 2048
+KNOWN_HEADS: Final = 32
+KNOWN_HEAD_BYTES: Final = 2048
 
 
 def take_response_head(
@@ -247,7 +242,7 @@ def body_of(head: ResponseHead, method: bytes) -> tuple[int, int]:
 
 # Status lines already read: there are few, and the pattern costs a quarter of a head.
 _STATUS_LINES: dict[bytes, tuple[int, int, bytes]] = {}
-_STATUS_LINES_LIMIT = 256
+_STATUS_LINES_LIMIT: Final = 256
 
 
 def read_status_line(raw: bytes) -> tuple[int, int, bytes]:

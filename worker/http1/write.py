@@ -6,13 +6,15 @@ together with its Date line; for each response it only remains to check that thi
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http1.chunked import LAST_CHUNK
 from wproxy.http import REASONS, Request, Response, ResponseFields, http_date, is_interim
 
 # The bits of a variant: the properties of a head that depend on the request and not on the fields.
-KEEPALIVE = 1
-UNCHUNKED = 2
-BODILESS = 4
+KEEPALIVE: Final = 1
+UNCHUNKED: Final = 2
+BODILESS: Final = 4
 
 
 def make_head(fields: ResponseFields, variant: int, announced: float | None, date_line: bytes) -> bytes:

@@ -9,26 +9,28 @@ The numbers are far beyond what honest clients do, and far below what costs anyt
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http2.errors import ENHANCE_YOUR_CALM, NO_ERROR, ConnectionFault
 
-PING_COST = 1
-SETTINGS_COST = 5
-PRIORITY_COST = 1
-FREE_SETTINGS = 32
+PING_COST: Final = 1
+SETTINGS_COST: Final = 5
+PRIORITY_COST: Final = 1
+FREE_SETTINGS: Final = 32
 """The pairs in one SETTINGS frame that cost nothing beside the frame; each further one costs a token."""
 
-_TOKENS = 1000.0
-_TOKENS_PER_SECOND = 20.0
-_FREE_JUNK = 10000
-_JUNK_PER_USEFUL = 2
-_FREE_RESETS = 200
-_FREE_REFUSALS = 100
+_TOKENS: Final = 1000.0
+_TOKENS_PER_SECOND: Final = 20.0
+_FREE_JUNK: Final = 10000
+_JUNK_PER_USEFUL: Final = 2
+_FREE_RESETS: Final = 200
+_FREE_REFUSALS: Final = 100
 
-LEAST_RATE = 500
+LEAST_RATE: Final = 500
 """Bytes a second that a stalled exchange has to make, as a mean over RATE_SECONDS."""
-RATE_SECONDS = 60.0
+RATE_SECONDS: Final = 60.0
 
-STARTS_PER_READ = 32
+STARTS_PER_READ: Final = 32
 """The requests that are begun for one piece of bytes from the socket; the others wait for the next turn of the loop."""
 
 

@@ -25,44 +25,44 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from worker.http2.errors import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, ConnectionFault
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """The first bytes of a client (RFC 9113, 3.4)."""
 
 # Plain numbers: comparing Enum members costs eight times as much.
-DATA = 0x0
-HEADERS = 0x1
-PRIORITY = 0x2
-RST_STREAM = 0x3
-SETTINGS = 0x4
-PUSH_PROMISE = 0x5
-PING = 0x6
-GOAWAY = 0x7
-WINDOW_UPDATE = 0x8
-CONTINUATION = 0x9
+DATA: Final = 0x0
+HEADERS: Final = 0x1
+PRIORITY: Final = 0x2
+RST_STREAM: Final = 0x3
+SETTINGS: Final = 0x4
+PUSH_PROMISE: Final = 0x5
+PING: Final = 0x6
+GOAWAY: Final = 0x7
+WINDOW_UPDATE: Final = 0x8
+CONTINUATION: Final = 0x9
 
-END_STREAM = 0x1
-ACK = 0x1
-END_HEADERS = 0x4
-PADDED = 0x8
-PRIORITY_FLAG = 0x20
+END_STREAM: Final = 0x1
+ACK: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+PRIORITY_FLAG: Final = 0x20
 
 # Of HEADERS that need a closer look; END_HEADERS alone of these makes plain ones.
-_NOT_PLAIN = END_HEADERS | PADDED | PRIORITY_FLAG
+_NOT_PLAIN: Final = END_HEADERS | PADDED | PRIORITY_FLAG
 
-MAX_FRAME_SIZE = 16384
+MAX_FRAME_SIZE: Final = 16384
 """The largest payload that we accept; we never offer more."""
 # Length and type beyond those of any such frame.
 _TOO_LARGE = (MAX_FRAME_SIZE + 1) << 8
 
-MAX_BLOCK = 128 * 1024
+MAX_BLOCK: Final = 128 * 1024
 """The largest field block, in encoded bytes."""
 
-MAX_CONTINUATIONS = 32
-MAX_EMPTY_CONTINUATIONS = 4
+MAX_CONTINUATIONS: Final = 32
+MAX_EMPTY_CONTINUATIONS: Final = 4
 
 _HEADER = struct.Struct(">BHBBI")
 _make_header = _HEADER.pack
@@ -72,7 +72,7 @@ _read_plain_header = struct.Struct(">IBi").unpack_from
 _SETTING = struct.Struct(">HI")
 _NUMBER = struct.Struct(">I")
 _TWO_NUMBERS = struct.Struct(">II")
-_NUMBER_BITS = 0x7FFFFFFF
+_NUMBER_BITS: Final = 0x7FFFFFFF
 
 
 class Data:

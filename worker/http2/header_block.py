@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import Final
 
 from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import HUFFMAN_COMPLETE, HUFFMAN_EMIT_SYMBOL, HUFFMAN_FAIL, HUFFMAN_TABLE
@@ -24,30 +25,30 @@ from worker.http2.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, Connection
 
 HeaderList = list[tuple[bytes, bytes]]
 
-TABLE_SIZE = 4096
+TABLE_SIZE: Final = 4096
 """The size of the dynamic table that clients may use: the default, which we never change."""
 
-MAX_LIST_BYTES = 128 * 1024
+MAX_LIST_BYTES: Final = 128 * 1024
 """Decoded bytes of names and values beyond which a block is given up, and its connection."""
 
-MAX_LIST_FIELDS = 4096
+MAX_LIST_FIELDS: Final = 4096
 
-NEVER_INDEXED = "never indexed"
+NEVER_INDEXED: Final = "never indexed"
 """The place in `RequestFields.cache` of the names that the client forbids to index on any hop (RFC 7541, 6.2.3)."""
 
 _STATIC: tuple[tuple[bytes, bytes], ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
 _STATIC_LAST = len(_STATIC) - 1
-_LAST_STATIC_BYTE = 0x80 | _STATIC_LAST
+_LAST_STATIC_BYTE: Final = 0x80 | _STATIC_LAST
 NOT_GUARDED: frozenset[bytes] = frozenset()
-_MAX_INTEGER_OCTETS = 3  # after the prefix: 2**21 and a little
-_MAX_SIZE_UPDATES = 2
-_ENTRY_OVERHEAD = 32
+_MAX_INTEGER_OCTETS: Final = 3  # after the prefix: 2**21 and a little
+_MAX_SIZE_UPDATES: Final = 2
+_ENTRY_OVERHEAD: Final = 32
 
 # Huffman strings already decoded: clients repeat themselves, and a string costs 0.1 us for each byte.
 _HUFFMAN: dict[bytes, bytes] = {}
-_HUFFMAN_ENTRIES = 4096
-_HUFFMAN_BYTES = 256
-_HUFFMAN_STEPS_LIMIT = 128  # of each of 256 states: 5 MB at worst
+_HUFFMAN_ENTRIES: Final = 4096
+_HUFFMAN_BYTES: Final = 256
+_HUFFMAN_STEPS_LIMIT: Final = 128  # of each of 256 states: 5 MB at worst
 
 
 class HeaderDecoder:
@@ -278,8 +279,8 @@ _HUFFMAN_STATES = [_HuffmanState(number) for number in range(256)]
 
 # Fields already encoded; a full table starts over: 2 MB at worst.
 _ENCODED: dict[tuple[bytes, bytes], bytes] = {}
-_ENCODED_ENTRIES = 4096
-_ENCODED_BYTES = 256
+_ENCODED_ENTRIES: Final = 4096
+_ENCODED_BYTES: Final = 256
 
 _NAME_INDEX: dict[bytes, int] = {}
 _FIELD_INDEX: dict[tuple[bytes, bytes], int] = {}
@@ -287,7 +288,7 @@ for _index, _field in enumerate(_STATIC[1:], 1):
     _NAME_INDEX.setdefault(_field[0], _index)
     _FIELD_INDEX[_field] = _index
 
-SIZE_UPDATE_TO_ZERO = b"\x20"
+SIZE_UPDATE_TO_ZERO: Final = b"\x20"
 """The beginning of the next block after the peer made its table smaller; our encoder has no use for the table."""
 
 

@@ -16,6 +16,7 @@ worker has seen before costs one look-up.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from worker.http1.chunked import may_be_trailer
 from worker.http1.fields import NAME_CONTROLS, PLAIN_NAME, TOKEN, VALUE_TABLE, Field, parse_length, shown
@@ -27,12 +28,12 @@ from worker.http2.header_block import HeaderList
 from wproxy.failures import ClientError
 from wproxy.uri import normalise_path
 
-VERSION = 20
+VERSION: Final = 20
 _VERSIONS = {b"HTTP/2.0": VERSION}
 
 _COLON = ord(":")
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
-_UPPER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_UPPER: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _EIGHT_BIT = bytes(range(0x80, 0x100))
 _METHOD = re.compile(rb"[A-Z_\-]{1,32}+").fullmatch
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+").fullmatch
@@ -40,14 +41,14 @@ _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+").fullmatch
 _PATH = re.compile(rb'((/[!"$->@-~\x80-\xff]*+)(?:\?([!"$-~\x80-\xff]*+))?+)(?:#[!-~\x80-\xff]*+)?+').fullmatch
 
 # Fields about one connection; HTTP/2 has other means for all of them (RFC 9113, 8.2.2).
-_FORBIDDEN = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_FORBIDDEN: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 # `Proxy` becomes HTTP_PROXY in a CGI environment (httpoxy); `HTTP2-Settings` belongs to an upgrade that we do not know.
-_DROPPED = frozenset((b"proxy", b"http2-settings"))
+_DROPPED: Final = frozenset((b"proxy", b"http2-settings"))
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 # Bounds of the tables of a worker; a full table starts over: 5 MB at worst, together.
-_TABLE_ENTRIES = 4096
-_TABLE_BYTES = 512
+_TABLE_ENTRIES: Final = 4096
+_TABLE_BYTES: Final = 512
 
 
 class RequestHead:
@@ -360,7 +361,7 @@ def _join(lines: tuple[Field, ...], authority: bytes | None, scheme: bytes, end_
 
 
 # The fields that have more meaning than name and value.
-_TELLING = frozenset((b"host", b"te", b"expect"))
+_TELLING: Final = frozenset((b"host", b"te", b"expect"))
 
 
 def _places_of(known: RequestFields) -> dict[bytes, int]:
@@ -420,7 +421,7 @@ class _FieldTable(dict[tuple[bytes, bytes], "Field | None"]):
 
 
 # What never is in a name: it would break a line of HTTP/1, or be another field there.
-_NAME_FAULTS = NAME_CONTROLS + b":" + _UPPER + _EIGHT_BIT
+_NAME_FAULTS: Final = NAME_CONTROLS + b":" + _UPPER + _EIGHT_BIT
 
 
 def _field_table(ignore_invalid_headers: bool, underscores_in_headers: bool) -> _FieldTable:

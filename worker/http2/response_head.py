@@ -10,6 +10,7 @@ Interim heads (1xx) are returned like all others; the caller skips 100, passes o
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from worker.http1.chunked import may_be_trailer
 from worker.http1.fields import NAME_CONTROLS, RESPONSE_NAME, TOKEN, VALUE_BYTES, Field, join_repeated, parse_length, shown
@@ -18,17 +19,17 @@ from worker.http2.header_block import HeaderList
 from wproxy.failures import UpstreamFailure
 from wproxy.http import REASONS
 
-VERSION = 20
+VERSION: Final = 20
 
 _STATUS = re.compile(rb"[1-9][0-9][0-9]").fullmatch
 _NAME_FAULTS = NAME_CONTROLS + b":ABCDEFGHIJKLMNOPQRSTUVWXYZ" + bytes(range(0x80, 0x100))
 # Fields about one connection. None of them has a meaning in HTTP/2, so none may reach an HTTP/1 client.
-_DROPPED = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
+_DROPPED: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
 # HTTP/2 has no reason phrases, and HTTP/1 clients get the usual ones.
 _REASONS = {status: reason.encode() for status, reason in REASONS.items()}
 # Values that are much the same from one response to the next are read once; a full table starts over.
-_TABLE_ENTRIES = 4096
-_TABLE_BYTES = 512
+_TABLE_ENTRIES: Final = 4096
+_TABLE_BYTES: Final = 512
 
 
 def read_response_head(fields: HeaderList, size: int, limit: int, is_all: bool = False) -> ResponseHead:

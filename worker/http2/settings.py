@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http2.errors import FLOW_CONTROL_ERROR, PROTOCOL_ERROR, ConnectionFault
 from worker.http2.frames import MAX_FRAME_SIZE, settings_frame, window_update_frame
 from worker.http2.windows import DEFAULT_WINDOW, MAX_WINDOW
 
-HEADER_TABLE_SIZE = 0x1
-ENABLE_PUSH = 0x2
-MAX_CONCURRENT_STREAMS = 0x3
-INITIAL_WINDOW_SIZE = 0x4
-MAX_FRAME_SIZE_SETTING = 0x5
-MAX_HEADER_LIST_SIZE = 0x6
-ENABLE_CONNECT_PROTOCOL = 0x8
+HEADER_TABLE_SIZE: Final = 0x1
+ENABLE_PUSH: Final = 0x2
+MAX_CONCURRENT_STREAMS: Final = 0x3
+INITIAL_WINDOW_SIZE: Final = 0x4
+MAX_FRAME_SIZE_SETTING: Final = 0x5
+MAX_HEADER_LIST_SIZE: Final = 0x6
+ENABLE_CONNECT_PROTOCOL: Final = 0x8
 
-_LARGEST_FRAME_SIZE = 2**24 - 1
-_DEFAULT_TABLE_SIZE = 4096
-UNLIMITED_STREAMS = 2**32 - 1
+_LARGEST_FRAME_SIZE: Final = 2**24 - 1
+_DEFAULT_TABLE_SIZE: Final = 4096
+UNLIMITED_STREAMS: Final = 2**32 - 1
 
 
 class PeerSettings:

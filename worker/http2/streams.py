@@ -19,27 +19,27 @@ Both classes are told what happened and return what to do. They send nothing.
 from __future__ import annotations
 
 from array import array
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from worker.http2.errors import PROTOCOL_ERROR, STREAM_CLOSED, ConnectionFault
 from worker.http2.windows import SendWindow
 
-MAX_STREAM = 2**31 - 1
+MAX_STREAM: Final = 2**31 - 1
 
 # What to do with HEADERS.
-OPEN = 0
+OPEN: Final = 0
 """They begin a request: call `open`."""
-TRAILERS = 1
+TRAILERS: Final = 1
 """They are the trailers of a live stream."""
-DROP = 2
+DROP: Final = 2
 """Decode the block and forget it."""
-REFUSE = 3
+REFUSE: Final = 3
 """Decode the block, then reset the stream with REFUSED_STREAM."""
-HEAD = 4
+HEAD: Final = 4
 """They are the head of a response, interim or final."""
 
-_REMEMBERED = 256
-_MOST_ENDED = 2 * _REMEMBERED
+_REMEMBERED: Final = 256
+_MOST_ENDED: Final = 2 * _REMEMBERED
 
 
 class Stream(SendWindow):

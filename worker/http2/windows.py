@@ -12,11 +12,12 @@ consumed, in large steps.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from worker.http2.errors import FLOW_CONTROL_ERROR, ConnectionFault, StreamFault
 
-MAX_WINDOW = 2**31 - 1
-DEFAULT_WINDOW = 65535
+MAX_WINDOW: Final = 2**31 - 1
+DEFAULT_WINDOW: Final = 65535
 """The windows of a connection and of its streams before anyone has said otherwise."""
 
 

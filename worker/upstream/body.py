@@ -5,6 +5,8 @@ It begins with the bytes that were read together with the head; its framing (wor
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http1.chunked import ChunkError
 from worker.http1.framing import Framing
 from worker.http1.response import CHUNKED, UNTIL_CLOSE
@@ -14,8 +16,8 @@ from worker.stream import BIG_CHUNK, Stream
 from worker.upstream.failing import call_failed
 from wproxy.failures import TimedOut, UpstreamFailure
 
-MORE_THAN_LENGTH = 'upstream sent more data than specified in "Content-Length" header'
-AFTER_LAST_CHUNK = "upstream sent data after final chunk"
+MORE_THAN_LENGTH: Final = 'upstream sent more data than specified in "Content-Length" header'
+AFTER_LAST_CHUNK: Final = "upstream sent data after final chunk"
 
 
 def _broken(error: OSError) -> UpstreamFailure:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 from worker.content.accelerated import answer_elsewhere
 from worker.http1.response import ResponseHead
@@ -37,7 +38,7 @@ from wproxy.http import Attempt, Request, Response
 from wproxy.request_body import BODILESS, EMPTY, Outgoing
 
 # Sending one of these twice may have its effect twice (proxy.md §4.1).
-NON_IDEMPOTENT = frozenset((b"POST", b"LOCK", b"PATCH"))
+NON_IDEMPOTENT: Final = frozenset((b"POST", b"LOCK", b"PATCH"))
 
 
 async def proxy_request(passing: Passing, request: Request) -> Response:
@@ -193,6 +194,7 @@ def opened(attempt: LiveAttempt, stream: Stream, manner: Manner, is_pooled: bool
     """Return the connection on a stream that has just been connected for an attempt."""
     passing = attempt.passing
     group = passing.group
+    attempt.is_first = True
     attempt.connect_time = connect_time = group.clock.now - attempt.started
     if group.counts is not None:
         group.counts.connected(connect_time)

@@ -12,7 +12,7 @@ another list of its peer, and comes before the idle ones.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from worker.loop import READ
 from worker.upstream.manner import Manner
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
 
 # Connections beyond `keepalive`: the most of a group, and the seconds for which each may be idle.
-MOST_SURPLUS = 4096
-SURPLUS_KEPT = 0.4
+MOST_SURPLUS: Final = 4096
+SURPLUS_KEPT: Final = 0.4
 
 
 class IdleConnections:

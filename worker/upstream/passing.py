@@ -157,7 +157,6 @@ class Passing:
         return f"<passing to {self.group.name}>"
 
 
-@mypyc_attr(native_class=False)
 class LiveAttempt(Attempt):
     """A try at a peer in progress: everything that its steps have to know of each other.
 
@@ -187,8 +186,8 @@ class LiveAttempt(Attempt):
         self.request_head = request_head
 
     @property
-    def record(self) -> int:  # type: ignore[override]  # looked up when it is asked for, as most requests never need it
-        """Return the number of the peer's record in the shared memory."""
+    def record(self) -> int:
+        """Return the number of the peer's record in the shared memory: looked up here, as most requests never need it."""
         return self.live_peer.place.record
 
     @property
@@ -219,7 +218,7 @@ settle_layout(
     LiveAttempt,
     *("peer", "started", "status", "response_length", "bytes_sent", "bytes_received", "header_time", "response_time"),
     *("connection", "head", "upload", "passing", "request", "live_peer", "outgoing", "request_head"),
-    *("sent_at", "connect_time", "is_bodiless", "end_code"),
+    *("sent_at", "connect_time", "is_bodiless", "end_code", "is_first"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import Final
 
 from worker.http1.response import ResponseHead
 from worker.loop import Loop
@@ -51,7 +52,7 @@ class Outcome(Enum):
 ANSWERED, UNBLAMED, FAILED = Outcome
 
 # In place of HEAD_CHANGES: no word has this value.
-_NEVER = -1
+_NEVER: Final = -1
 
 
 class Group(IdleConnections):

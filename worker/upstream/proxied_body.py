@@ -19,7 +19,7 @@ Without proxy_buffering, or with proxy_limit_rate, nothing is read ahead.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from worker.logs import log_request
 from worker.loop import Waitable, sleep
@@ -37,13 +37,13 @@ from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.http import Request
 
 # Seconds that a client may keep a response waiting, all pauses together, before the upstream is read ahead.
-PATIENCE = 1.0
+PATIENCE: Final = 1.0
 
 # For less than this two splices cost more than a recv and a send.
-WORTH_A_PIPE = 65536
+WORTH_A_PIPE: Final = 65536
 
 # The size of reads for a slow client: this is its cost in memory. (For a fast one it is CHUNK.)
-SLOW_PIECE = 16384
+SLOW_PIECE: Final = 16384
 
 
 class Sink(Protocol):

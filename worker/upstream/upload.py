@@ -11,6 +11,8 @@ waits for the answer and passes it on, whichever comes first. The connections be
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.loop import Task
 from worker.upstream.failing import SENDING, failure_of
 from worker.upstream.failure_log import log_failure
@@ -19,7 +21,7 @@ from worker.upstream.sending import sending_failed
 from wproxy.failures import TimedOut, UpstreamFailure
 
 # No time limit for the head of an answer while the request is still being sent: sending has its own timers.
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 def begin_upload(attempt: LiveAttempt, connection: PeerConnection) -> None:

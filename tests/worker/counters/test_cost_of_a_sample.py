@@ -38,7 +38,7 @@ def test_attempts_that_are_over():
             response_time=0.002,
             bytes_received=160,
             bytes_sent=90,
-            connection=SimpleNamespace(requests=2),
+            is_first=False,
         )
         for _ in range(attempts):
             peer.count(attempt)

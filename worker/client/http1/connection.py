@@ -21,9 +21,9 @@ class Connection(HeadMemo):
 
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
     patience: for so many seconds. chunk: the size of a read, small after a small first request, until one fills it. routed_*:
-    the last head, its location and its route; last_request, expires: the request, or the time, from which the connection is not
-    kept, for that head and location. is_over: whether the last request is, and only its body or the end of the connection is
-    awaited; is_refused: whether its head was refused.
+    the line and the fields of the last head, its location and its route; last_request, expires: the request, or the time, from
+    which the connection is not kept, for that head and location. is_over: whether the last request is, and only its body or the
+    end of the connection is awaited; is_refused: whether its head was refused.
     """
 
     __slots__ = (
@@ -40,8 +40,9 @@ class Connection(HeadMemo):
         "plan",
         "request",
         "routed_by",
-        "routed_head",
+        "routed_fields",
         "routed_host",
+        "routed_line",
         "routed_server",
         "routed_to",
         "stream",
@@ -63,7 +64,8 @@ class Connection(HeadMemo):
         self.is_over = self.is_refused = False
         self.patience = plan.header_timeout
         self.request: Request | None = None
-        self.routed_head: Head | None = None
+        self.routed_line: RequestLine | None = None
+        self.routed_fields: RequestFields | None = None
         self.routed_to: Location = plan.fallback
         self.routed_by: Route = self.routed_to.route
         self.routed_host: bytes | None = None
@@ -152,7 +154,7 @@ class Connection(HeadMemo):
         if patience != self.patience:
             self.patience = patience
             if self.routed_by is not self.routed_to.server.entry:
-                self.routed_head = None  # the same head need not lead here again
+                self.routed_line = None  # the same head need not lead here again
         if (
             not patience
             or client.requests >= route.keepalive_requests

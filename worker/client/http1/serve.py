@@ -199,14 +199,15 @@ def make_request(connection: Connection, head: Head) -> Request:
     now = client.clock.now
     client.requests += 1
     request = Request(client, line, fields, now)
-    if head is connection.routed_head:
+    # Not the head itself: compiled, a tuple is a new object each time.
+    if fields is connection.routed_fields and line is connection.routed_line:
         location = connection.routed_to
         route = connection.routed_by
     else:
         location, route = find_way_again(connection, line, fields, request)
         connection.routed_to, connection.routed_by = location, route
         # The captures of a regex belong to this request: the next one must find its own.
-        connection.routed_head = head if request.captures is None else None
+        connection.routed_line, connection.routed_fields = (line, fields) if request.captures is None else (None, None)
         keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
         if keeps and (line.method == b"POST" or "safari" in route.keepalive_disable):
             keeps = stays_connected(line.method, fields.get(b"user-agent") or b"", route.keepalive_disable)
@@ -216,7 +217,7 @@ def make_request(connection: Connection, head: Head) -> Request:
     request.exchange = connection
     request.location = location
     request.route = route
-    request.server = location.server
+    request.server = route.server
     request.request_length = length
     if client.requests >= connection.last_request or now >= connection.expires or connection.clients.draining:
         request.keepalive = False

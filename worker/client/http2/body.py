@@ -7,7 +7,7 @@ because its reader never makes it wait (nginx: recv_window in ngx_http_v2_read_r
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from worker.http2.abuse import Progress
 from worker.http2.windows import DEFAULT_WINDOW, MAX_WINDOW, ReceiveWindow
@@ -15,11 +15,11 @@ from worker.loop import Loop, Task, park
 from wproxy.failures import BodyBrokenOff, ClientError
 from wproxy.request_body import RequestBody
 
-BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
+BODY_TIMED_OUT: Final = "client timed out (110: Connection timed out) while sending the request body"
 # The window of a stream whose body is being buffered.
-WIDE = 1 << 20
+WIDE: Final = 1 << 20
 # Pieces that are kept apart until they are read. Frames of two bytes would take 25 times the memory of what they carry.
-MOST_PIECES = 64
+MOST_PIECES: Final = 64
 
 
 class BodyStream(Protocol):

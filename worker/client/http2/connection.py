@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from worker.client.clients import Clients
 from worker.client.ending import departure
@@ -42,20 +42,20 @@ from wproxy.http import Client, Request
 from wproxy.regex import RegexTimedOut
 
 # The opaque bytes of the PING that follows a first GOAWAY: its answer says that the client has seen it.
-LEAVING = b"leaving\0"
+LEAVING: Final = b"leaving\0"
 # How long a client may take for that answer, in seconds.
-PATIENCE_TO_LEAVE = 1.0
+PATIENCE_TO_LEAVE: Final = 1.0
 # The increment below which a window update counts as one of too many.
-SMALL_UPDATE = 128
+SMALL_UPDATE: Final = 128
 # How long a client may go on with a body that has been answered before its stream is reset, in seconds, and on how many streams.
 # Clients (curl 7.88) lose an answer if they read its reset before they have looked at it.
-TIME_AFTER_ANSWER = 0.25
-MOST_ANSWERED = 32
+TIME_AFTER_ANSWER: Final = 0.25
+MOST_ANSWERED: Final = 32
 
 # The bytes of responses that are kept in memory while the client takes none; the rest goes to files, or stays with its upstream.
-MOST_KEPT = 1 << 20
+MOST_KEPT: Final = 1 << 20
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 class HTTP2Connection:
@@ -509,7 +509,7 @@ class HTTP2Connection:
             # The captures of a regex belong to this request: the next one must find its own.
             self.routed_head = head if refusal is None and request.captures is None else None
             self.routed_to, self.routed_by = location, route
-        request.location, request.route, request.server = location, route, location.server
+        request.location, request.route, request.server = location, route, route.server
         if refusal is not None and request.trace is not None:
             request.trace.is_refused = True
         if not end_stream:

@@ -7,7 +7,7 @@ a stream sends one frame at a time; each gets its turn.
 from __future__ import annotations
 
 import errno
-from typing import Protocol
+from typing import Final, Protocol
 
 from worker.client.clients import Clients
 from worker.client.http2.body import HTTP2RequestBody
@@ -37,10 +37,10 @@ from wproxy.bodies import BodySource, Outlet
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import ReadyResponse, Request, Response, is_interim
 
-FRAME_HEAD = 9
+FRAME_HEAD: Final = 9
 # A client that opens its window by a few bytes at a time gets no frame of a few bytes, if it waits for that.
-LEAST_PIECE = 1024
-PATIENCE_FOR_MORE = 5.0
+LEAST_PIECE: Final = 1024
+PATIENCE_FOR_MORE: Final = 5.0
 
 
 class Shared(Protocol):

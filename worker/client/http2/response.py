@@ -6,6 +6,7 @@ Like those they are the same for all responses of one second that share their fi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from worker.filters.fields import next_key
 from worker.http1.chunked import may_be_trailer
@@ -14,7 +15,7 @@ from wproxy.http import ResponseFields, http_date
 
 _KEY = next_key()
 # Fields about a connection, which HTTP/2 forbids (RFC 9113, 8.2.2), and the proof of a websocket over HTTP/1 (RFC 8441, 5).
-_DROPPED = frozenset(
+_DROPPED: Final = frozenset(
     (
         b"connection",
         b"keep-alive",

@@ -10,11 +10,12 @@ Frames about the connection (SETTINGS, PING, RST_STREAM, WINDOW_UPDATE) go befor
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from worker.stream import Stream
 
 # Bytes that may wait for the socket before streams have to.
-FULL = 65536
+FULL: Final = 65536
 
 
 _NOTHING = memoryview(b"")

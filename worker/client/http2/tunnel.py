@@ -5,6 +5,8 @@ END_STREAM stands for the end of a TCP connection, RST_STREAM with CANCEL for it
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.client.http2.body import HTTP2RequestBody
 from worker.loop import READ, WRITE, Loop, park
 from worker.outlet import send_all
@@ -14,7 +16,7 @@ from wproxy.bodies import Outlet
 from wproxy.failures import ClientError, ClientGone, Drained, TimedOut
 from wproxy.http import Request
 
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 _RESET = End()  # not another end to be logged, but another object than CLOSED
 
 
