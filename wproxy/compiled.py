@@ -15,7 +15,15 @@ import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 
 # The packages that requests come through: each of their modules is in one of the two tables below.
-HOT = ("worker.client.http1", "worker.http1", "worker.http2", "worker.upstream", "worker.upstream.balance")
+HOT = (
+    "worker.client.http1",
+    "worker.client.http2",
+    "worker.http1",
+    "worker.http2",
+    "worker.upstream",
+    "worker.upstream.balance",
+    "worker.upstream.protocols",
+)
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "words": (
@@ -96,6 +104,52 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "worker.upstream.target",
         "worker.upstream.times",
     ),
+    "http2": (
+        "worker.client.http2.body",
+        "worker.client.http2.connection",
+        "worker.client.http2.exchange",
+        "worker.client.http2.response",
+        "worker.client.http2.sender",
+        "worker.client.http2.serve",
+        "worker.client.http2.tunnel",
+        "worker.http2.abuse",
+        "worker.http2.answer_block",
+        "worker.http2.errors",
+        "worker.http2.frames",
+        "worker.http2.header_block",
+        "worker.http2.request_head",
+        "worker.http2.response_head",
+        "worker.http2.settings",
+        "worker.http2.streams",
+        "worker.http2.windows",
+    ),
+    "files": (
+        "worker.content.file_body",
+        "worker.content.index",
+        "worker.content.kept_files",
+        "worker.content.open_files",
+        "worker.content.opening",
+        "worker.content.static",
+        "worker.content.try_files",
+    ),
+    "fastcgi": (
+        "worker.cgi.head",
+        "worker.cgi.parameters",
+        "worker.fastcgi.records",
+        "worker.upstream.protocols.closing",
+        "worker.upstream.protocols.fastcgi",
+        "worker.upstream.protocols.writing",
+    ),
+    "limits": (
+        "worker.limits.check",
+        "worker.limits.request_zone",
+        "worker.limits.requests",
+        "worker.limits.zone",
+    ),
+    "tls": (
+        "worker.tls.stream",
+        "worker.tunnel",
+    ),
 }
 
 INTERPRETED: dict[str, str] = {
@@ -106,19 +160,17 @@ INTERPRETED: dict[str, str] = {
     "wproxy.matching": "`wproxy explain` makes copies of its objects, attribute by attribute",
     **dict.fromkeys(
         (
-            "worker.http2.abuse",
-            "worker.http2.answer_block",
-            "worker.http2.errors",
-            "worker.http2.frames",
-            "worker.http2.header_block",
-            "worker.http2.request_head",
-            "worker.http2.response_head",
-            "worker.http2.settings",
-            "worker.http2.streams",
-            "worker.http2.windows",
+            "worker.upstream.protocols.grpc",
+            "worker.upstream.protocols.grpc_head",
+            "worker.upstream.protocols.http2",
+            "worker.upstream.protocols.http2_arriving",
+            "worker.upstream.protocols.http2_frames",
+            "worker.upstream.protocols.http2_head",
+            "worker.upstream.protocols.http2_stream",
         ),
-        "not yet: HTTP/2 is imported on demand, and wants a group of its own",
+        "not yet: HTTP/2 to upstreams, where hardly anything is found out once for many requests",
     ),
+    "worker.upstream.protocols.memcached": "few requests go there",
     **dict.fromkeys(
         (
             "worker.upstream.backlog",

@@ -110,10 +110,11 @@ class FileBody(Pieces):
                 sent = os.sendfile(outlet.kernel_fd, self.file.fd, self._offset, count)
                 break
             except BlockingIOError:
-                await outlet.room(seconds)
+                pass
             except OSError as error:
                 self._blame_file(error)
                 raise
+            await outlet.room(seconds)
         if not sent:
             self._fail_truncated("sendfile")
         self._is_capped = sent == self._limit < FAIR_SHARE  # beyond that, the connection takes care of turns

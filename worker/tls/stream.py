@@ -131,8 +131,8 @@ class TlsStream(Stream):
                     self._undecrypted = self._receive()
                 except BlockingIOError:
                     continue
-                except OSError as error:
-                    self._failure = error
+                except OSError as lost:
+                    self._failure = lost
                     raise
                 break
             if self._has_seen_end:
@@ -373,8 +373,8 @@ class TlsStream(Stream):
             sent = self.sock.send(wire)
         except BlockingIOError:
             sent = 0
-        except OSError as error:
-            self._failure = error
+        except OSError as lost:
+            self._failure = lost
             raise
         if sent < len(wire):
             self._put_by(memoryview(wire)[sent:])
@@ -415,7 +415,8 @@ class TlsStream(Stream):
         wire = self._put_aside
         try:
             while wire:
-                wire = wire[self.sock.send(wire) :]
+                sent = self.sock.send(wire)
+                wire = wire[sent:]
             if self._has_said_end:
                 self.sock.shutdown(socket.SHUT_WR)
         except BlockingIOError:
@@ -452,13 +453,13 @@ class TlsStream(Stream):
         self._has_said_end = True
         wire = memoryview(self._words())
         try:
-            wire = wire[self.sock.send(wire) :]
+            sent = self.sock.send(wire)
         except BlockingIOError:
-            pass
+            sent = 0
         except OSError:
             return
-        if wire:
-            self._put_by(wire)
+        if sent < len(wire):
+            self._put_by(wire[sent:])
             await self.drained(seconds)
 
     def has_finished(self) -> bool:

@@ -497,9 +497,9 @@ class HTTP2Connection:
         else:
             try:
                 location, route = find_way(client, head.fields.host, head.line.path, request)
-            except (ClientError, RegexTimedOut) as error:
+            except (ClientError, RegexTimedOut) as obstacle:
                 refusal = refusal or (
-                    error if isinstance(error, ClientError) else ClientError(500, str(error), code="regex_slow")
+                    obstacle if isinstance(obstacle, ClientError) else ClientError(500, str(obstacle), code="regex_slow")
                 )
                 location = plan.default.locations.fallback
                 route = location.route

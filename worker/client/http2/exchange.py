@@ -189,8 +189,8 @@ class HTTP2Exchange(Stream):
         at = frames = 0
         view = memoryview(data)
         while at < count and not sender.is_full():
-            piece = view[at : min(at + most, count)]
-            begin, at = at, at + len(piece)
+            begin, at = at, min(at + most, count)
+            piece = view[begin:at]
             frames += 1
             sender.write(data_header(self.number, at - begin, self._left == at))
             sender.write(piece)
@@ -388,6 +388,8 @@ class HTTP2Exchange(Stream):
             try:
                 sent = self.send(view)
             except BlockingIOError:
+                sent = -1
+            if sent < 0:
                 await (self.room(seconds) if source is None else source.wait_for_room(self, None, seconds))
                 continue
             request.body_bytes_sent += sent

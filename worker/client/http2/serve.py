@@ -25,25 +25,32 @@ async def serve_http2(stream: Stream, client: Client, plan: ListenerPlan, receiv
     connection = HTTP2Connection(stream, client, plan)
     clients = plan.clients
     clients.connections.add(connection)
+    broken: str | None = None
+    gone: str | None = None
     try:
         try:
-            obeying = obey(connection, received)
-            received = b""  # it need not be kept as long as the connection is
-            await obeying
-        except ConnectionFault as fault:
-            connection.log("info", fault.reason)
-            say_goodbye(connection, fault.code)
-            await end_requests(connection, fault.reason)
-        except TimedOut:
-            say_goodbye(connection, NO_ERROR)
-        await leave(connection)
-    except GeneratorExit:
-        # Its place is needed, or the worker ends.
-        connection.sender.write_last(goaway_frame(connection.streams.leave(), NO_ERROR))
-        raise
-    except (ClientGone, OSError) as error:
-        connection.sender.fail(error if isinstance(error, OSError) else ConnectionResetError())
-        await end_requests(connection, str(error) or CLIENT_CLOSED)
+            try:
+                obeying = obey(connection, received)
+                received = b""  # it need not be kept as long as the connection is
+                await obeying
+            except ConnectionFault as fault:
+                connection.log("info", fault.reason)
+                say_goodbye(connection, fault.code)
+                broken = fault.reason
+            except TimedOut:
+                say_goodbye(connection, NO_ERROR)
+            if broken is not None:
+                await end_requests(connection, broken)
+            await leave(connection)
+        except GeneratorExit:
+            # Its place is needed, or the worker ends.
+            connection.sender.write_last(goaway_frame(connection.streams.leave(), NO_ERROR))
+            raise
+        except (ClientGone, OSError) as error:
+            connection.sender.fail(error if isinstance(error, OSError) else ConnectionResetError())
+            gone = str(error) or CLIENT_CLOSED
+        if gone is not None:
+            await end_requests(connection, gone)
     finally:
         clients.before_close()
         stream.close()

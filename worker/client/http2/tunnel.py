@@ -88,9 +88,13 @@ async def _to_upstream(tunnel: Tunnel, body: HTTP2RequestBody, traffic: Traffic,
             view = memoryview(data)
             while view:
                 try:
-                    view = view[upstream.send(view) :]
+                    sent = upstream.send(view)
                 except BlockingIOError:
+                    sent = -1
+                if sent < 0:
                     await park(upstream, WRITE, tunnel.timeouts.upstream)
+                else:
+                    view = view[sent:]
     except TimedOut:
         traffic.finish(End(UPSTREAM_TIMED_OUT, tunnel.timeouts.send_setting, "tun_up_stalled"))
     except (OSError, ClientError):
@@ -104,4 +108,5 @@ async def _receive(upstream: Stream) -> bytes:
         try:
             return upstream.recv(HEAD_CHUNK)
         except BlockingIOError:
-            await park(upstream, READ, _NEVER)
+            pass
+        await park(upstream, READ, _NEVER)

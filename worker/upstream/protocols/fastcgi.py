@@ -198,8 +198,8 @@ class FastcgiBody:
         self.wire_bytes += len(data)
         try:
             output = reader.feed(data)
-        except RecordError as error:
-            raise UpstreamFailure("error", str(error), code="up_bad_body") from None
+        except RecordError as fault:
+            raise UpstreamFailure("error", str(fault), code="up_bad_body") from None
         if reader.errors:
             log_errors(self._request, reader, READING)
         return self.take(output)
