@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from typing import Any
 
 from wproxy.http import Request
 
@@ -43,7 +44,8 @@ class OpenFile:
         self.is_file = kind == FILE
         self.is_directory = kind == _DIRECTORY
         self.size = facts.st_size
-        self.modified: int = facts[8]  # type: ignore[assignment]  # stat.ST_MTIME: whole seconds
+        whole: Any = facts  # typeshed takes all of them for floats
+        self.modified: int = whole[stat.ST_MTIME]
 
     def close(self) -> None:
         """Give the file back; doing so twice is allowed."""

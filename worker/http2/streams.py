@@ -23,6 +23,7 @@ from typing import Final, Generic, TypeVar
 
 from worker.http2.errors import PROTOCOL_ERROR, STREAM_CLOSED, ConnectionFault
 from worker.http2.windows import SendWindow
+from wproxy.native import mypyc_attr
 
 MAX_STREAM: Final = 2**31 - 1
 
@@ -199,6 +200,7 @@ class ServerStreams(Generic[S]):
         return f"<streams of a client: {len(self.live)} live, {self.busy} busy, last {self.last}>"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ResponseStream(Stream):
     """A live stream to an upstream. has_head: whether its final head has come, so that further HEADERS are trailers."""
 

@@ -13,12 +13,14 @@ from worker.content.returns import CLOSING, CloseConnection
 from worker.loop import sleep
 from worker.pages import error_response
 from wproxy.http import Request, Response
+from wproxy.native import mypyc_attr
 from wproxy.route import Answer
 
 # Nothing or 0 lets a request pass, a number is the milliseconds it has to wait, a response refuses it.
 Verdict = Response | int | None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Check:
     """One kind of limit in one location; also the handler of its phase."""
 

@@ -15,6 +15,7 @@ from worker.logs.formats import shown
 from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.http import Clock, Request, Response
+from wproxy.native import mypyc_attr
 from wproxy.route import Answer
 from wproxy.template import Template
 
@@ -58,6 +59,7 @@ Asked = tuple[Limited, bytes]  # a limit, and the key of the request for it
 Delay = tuple[int, int, Limited]  # milliseconds, the excess that makes them, and the limit
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RequestLimits(Check):
     """All `limit_req` of a location."""
 

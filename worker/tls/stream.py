@@ -27,6 +27,7 @@ from typing import Any, Final, NoReturn
 from worker.loop import READ, Loop, park
 from worker.stream import CHUNK, HEAD_CHUNK, Stream
 from worker.tls.failures import HANDSHAKING, READING, WRITING, TlsFailure, failure_of
+from wproxy.native import mypyc_attr
 
 # The most that one record carries: whoever reads so much has all of one, and OpenSSL keeps nothing that it has decrypted.
 RECORD = 16384
@@ -41,6 +42,7 @@ _INCOMING: Final = ssl.MemoryBIO()
 _OUTGOING: Final = ssl.MemoryBIO()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TlsStream(Stream):
     """A stream that carries its bytes encrypted, as a server or as a client; `begin` and `handshake` come before everything else.
 

@@ -15,6 +15,7 @@ from worker.upstream.failing import CONNECTING
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.manner import Manner
 from wproxy.failures import TimedOut, UpstreamFailure
+from wproxy.native import mypyc_attr
 
 # As plain numbers: members of an Enum cost eight times as much.
 _UNIX = int(socket.AF_UNIX)
@@ -23,6 +24,7 @@ _NON_BLOCKING = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOE
 _ESTABLISHED = b"\1"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CannotConnect(Exception):
     """A connection could not even be attempted, and no peer is to blame.
 

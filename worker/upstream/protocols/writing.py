@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from worker.upstream.passing import LiveAttempt, PeerConnection
 from worker.upstream.sending import Frame, push, push_body, push_file, push_outgoing, sending_failed
+from wproxy.native import mypyc_attr
 from wproxy.request_body import Outgoing
 
 _NOTHING = memoryview(b"")
@@ -18,6 +19,7 @@ class BodyFraming(NamedTuple):
     end: bytes = b""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WritingConnection(PeerConnection):
     """A connection that writes requests in this way.
 
