@@ -25,14 +25,14 @@ from worker.outlet import send_all, send_body
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.assignment import ListeningSocket
 from wproxy.failures import ClientError, ClientGone, TimedOut
-from wproxy.http import Client, Request, Response
+from wproxy.http import Client, FieldsLike, Request, RequestLineLike, Response
 from wproxy.uri import normalise_path
 
 PIECE = 4096
 CUT, BODY = -1, 0
 
 
-class Line:
+class Line(RequestLineLike):
     """The line of a request (RequestLineLike). is_good: its path is one."""
 
     def __init__(self, line: bytes, target: bytes) -> None:
@@ -43,25 +43,23 @@ class Line:
             self.path = normalise_path(path)
         except ValueError:
             self.path, self.is_good = path, False
-        self.args: bytes | None = args if mark else None
+        self.args = args if mark else None
         self.version = 20
-        self.authority: bytes | None = None
-        self.authority_port: int | None = None
+        self.authority = self.authority_port = None
         self.has_escapes = b"%" in path
         self.raw_ok = True
 
 
-class Fields:
+class Fields(FieldsLike):
     """The fields of a request (FieldsLike): there are none."""
 
-    lines: tuple[tuple[bytes, bytes, bytes], ...] = ()
-    host = host_port = upgrade = difference = None
-    content_length = -1
-    chunked = False
-    connection_options: frozenset[bytes] = frozenset()
-
     def __init__(self) -> None:
-        self.cache: dict[Any, Any] = {}
+        self.lines = ()
+        self.host = self.host_port = self.upgrade = self.difference = None
+        self.content_length = -1
+        self.chunked = False
+        self.connection_options = frozenset()
+        self.cache = {}
 
     def get(self, name: bytes) -> bytes | None:
         return None
