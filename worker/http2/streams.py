@@ -43,6 +43,7 @@ _REMEMBERED: Final = 256
 _MOST_ENDED: Final = 2 * _REMEMBERED
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Stream(SendWindow):
     """A live stream; users add what they need.
 

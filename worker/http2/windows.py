@@ -15,12 +15,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from worker.http2.errors import FLOW_CONTROL_ERROR, ConnectionFault, StreamFault
+from wproxy.native import mypyc_attr
 
 MAX_WINDOW: Final = 2**31 - 1
 DEFAULT_WINDOW: Final = 65535
 """The windows of a connection and of its streams before anyone has said otherwise."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SendWindow:
     """The part of a stream's window that is its own. credit: increments received less bytes sent; may be negative."""
 
