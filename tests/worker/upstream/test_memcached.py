@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
+
 import pytest
 from conversation import get
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.upstream.protocols.memcached import read_line
+
+WHOLE = b"VALUE a 0 12\r\nhello\r\nEND\r\n\r\nEND\r\n"
 
 
 @pytest.fixture
@@ -134,3 +143,80 @@ def test_only_get_and_head_are_known(cache):
     client = s.client()
     client.send(get(b"/?a", b"Content-Length: 1", method=b"POST") + b"x")
     assert client.receives_head().startswith(b"HTTP/1.1 405 ")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b"END\r", None),
+        (b"VALUE key 0 0\r", (0, 0)),
+        (b"VALUE key 65535 12\r", (65535, 12)),
+        (b"VALUE key 2 999999999999999999\r", (2, 999999999999999999)),
+        (b"END", "invalid response"),
+        (b"ERROR\r", "invalid response"),
+        (b"", "invalid response"),
+        (b"\r", "invalid response"),
+        (b"END \r", "invalid response"),
+        (b"VALUE key\r", "invalid response"),
+        (b"VALUE key 0\r", "invalid response"),
+        (b"VALUE keys 0 1\r", "invalid response"),
+        (b"VALUE other 0 1\r", "invalid key"),
+        (b"VALUE KEY 0 1\r", "invalid key"),
+        (b"VALUE key 0 -1\r", "invalid length"),
+        (b"VALUE key 0 1 7\r", "invalid length"),
+        (b"VALUE key 0 0x1\r", "invalid length"),
+        (b"VALUE key 0 1000000000000000000\r", "invalid length"),
+        (b"VALUE key  1\r", "invalid flags"),
+        (b"VALUE key +1 1\r", "invalid flags"),
+    ],
+)
+def test_the_line_before_a_value(line, found):
+    if isinstance(found, str):
+        with pytest.raises(ValueError, match=f"^memcached sent {found}"):
+            read_line(line, b"key")
+    else:
+        assert read_line(line, b"key") == found
+
+
+@given(st.lists(st.sampled_from([b"VALUE", b"END", b" ", b"key", b"0", b"7", b"-", b"\r", b"\0", b"\xff"]), max_size=12))
+def test_no_line_raises_anything_but_what_is_wrong_with_it(pieces):
+    try:
+        found = read_line(b"".join(pieces), b"key")
+    except ValueError as error:
+        assert str(error).startswith("memcached sent invalid ")
+    else:
+        assert found is None or min(found) >= 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_comes_in_place_of_a_value_is_no_more_than_was_announced(cache, seed):
+    s = cache()
+    chance = random.Random(seed)
+    wire = bytearray(WHOLE)
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(wire))
+        wire[at : at + chance.randrange(3)] = chance.choice([b"", b"\r", b"\n", b"\r\n", b"9", b"END\r\n", chance.randbytes(3)])
+    client = s.client()
+    client.send(get(b"/?a"))
+    upstream = s.peers[0].accept()
+    upstream.take()
+    with suppress(BrokenPipeError):  # what nobody understands is not read to its end
+        upstream.send_slowly(bytes(wire), sorted(chance.sample(range(1, len(wire)), min(5, len(wire) - 1))))
+    upstream.close()
+    head = client.receives_head()
+    status = head.split()[1]
+    assert status in (b"200", b"404", b"502")
+    s.settle()
+    if status == b"200":
+        length = int(head.partition(b"Content-Length: ")[2].split()[0])
+        body = client.take()
+        assert bytes(wire).partition(b"\n")[2].startswith(body) and len(body) <= length
+        assert len(body) == length or client.is_closed()
+    # The next request gets nothing of this answer.
+    other = s.client()
+    other.send(get(b"/?b"))
+    again = s.peers[0].accept()
+    again.receives(b"get b\r\n")
+    again.send(b"VALUE b 0 2\r\nok\r\nEND\r\n")
+    other.receives_head()
+    other.receives(b"ok")
