@@ -15,6 +15,7 @@ import pytest
 from wproxy.compiled import how_it_runs
 
 _FAILED = pytest.StashKey[bool]()
+_THRESHOLDS = gc.get_threshold()
 
 # Bytecode is kept, whatever the environment says: the tests start hundreds of processes, and each would compile all of wproxy anew.
 sys.dont_write_bytecode = False
@@ -69,6 +70,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     an innocent test failed as well, mostly one that makes many objects.
     """
     result = yield
+    gc.enable()  # what a test has done to the collector would hold for all that come after it
+    gc.set_threshold(*_THRESHOLDS)
     if item.stash.get(_FAILED, False):
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
             if hasattr(sys, name):
