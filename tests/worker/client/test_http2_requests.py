@@ -34,6 +34,7 @@ from speaking import (
 )
 
 from worker.client.http2.body import HTTP2RequestBody
+from worker.loop import Loop
 
 UNBUFFERED = "proxy_request_buffering = false\nclient_max_body_size = 0\n"
 BIG = random.Random(5).randbytes(300_000)
@@ -296,7 +297,8 @@ class Widened:
 
 def test_a_body_that_waits_in_tiny_frames_takes_little_more_memory_than_its_bytes():
     stream = Widened()
-    body = HTTP2RequestBody(None, stream, -1, False, 1 << 16)
+    loop = Loop()
+    body = HTTP2RequestBody(loop, stream, -1, False, 1 << 16)
     tracemalloc.start()
     try:
         for _ in range(30_000):
@@ -304,6 +306,7 @@ def test_a_body_that_waits_in_tiny_frames_takes_little_more_memory_than_its_byte
         assert tracemalloc.get_traced_memory()[0] < 3 * 60_000
     finally:
         tracemalloc.stop()
+        loop.close()
     assert body.take_at_hand() == bytes(60_000)
     assert stream.room == 60_000
 

@@ -36,8 +36,12 @@ def taken(reader: FrameReader, data: bytes) -> list[frames.Frame]:
     return found
 
 
+OF_THE_CONNECTION = (frames.Settings, frames.Ping, frames.GoAway)  # their stream is always 0, and no attribute of an object
+
+
 def values(frame: frames.Frame) -> dict[str, object]:
-    return {name: getattr(frame, name) for name in attributes_of(type(frame))}
+    names = attributes_of(type(frame))
+    return {name: getattr(frame, name) for name in names if name != "stream" or not isinstance(frame, OF_THE_CONNECTION)}
 
 
 def number(value: int) -> bytes:
