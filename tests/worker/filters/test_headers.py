@@ -13,7 +13,7 @@ from worker.filters.headers import expiry, headers_filter, next_time_of_day
 from worker.filters.order import filters_of
 from worker.http1.write import KEEPALIVE, make_head
 from wproxy.config.load import load_text
-from wproxy.config.model import Location
+from wproxy.config.model import Location, Server
 from wproxy.directives.headers import added_field, expires, parse_expires
 from wproxy.failures import ClientError
 from wproxy.http import Clock, Request, Response, ResponseFields
@@ -408,8 +408,11 @@ def test_a_trailer_with_a_line_break_is_left_out(request_for):
 
     request = request_for("/a%0d%0aSet-Cookie:x")
     response = trailed(place(trailers=(("X-Uri", "$uri"), ("X-T", "t"))), request, Response(ResponseFields(200), b"x"))
-    request.server = type("Server", (), {"name": "front"})()
-    request.route = Route(place(), b"wproxy", Log())
+    location = place()
+    location.server = Server({}, {})
+    location.server.names = ()
+    request.server = location.server
+    request.route = Route(location, b"wproxy", Log())
     assert response.trailers(request) == ((b"X-T", b"t"),)
     assert len(notes) == 1
     assert "while sending trailer X-Uri" in notes[0]
