@@ -767,14 +767,14 @@ def test_no_head_is_taken_for_one_of_the_usual_form(wire):
             assert outcome(with_gaps(number), memo=memo) == outcome(with_gaps(number))
 
 
-def test_a_full_table_of_lines_keeps_them_until_many_others_have_come(monkeypatch):
-    monkeypatch.setattr(request_values, "TABLE_LINES", 4)
+def test_a_full_table_of_lines_keeps_them_until_many_others_have_come():
+    size = request_values.TABLE_LINES
     table = request_values.LineTable()
     limits = HeadLimits()
     limits.known_lines = table
-    for number in range(4 + 4 * request_values.TURNOVER - 1):
+    for number in range(size + size * request_values.TURNOVER - 1):
         take(get(line=b"GET /%d HTTP/1.1" % number), limits)
-    assert list(table) == [b"GET /%d HTTP/1.1" % number for number in range(4)]
+    assert list(table) == [b"GET /%d HTTP/1.1" % number for number in range(size)]
     take(get(line=b"GET /last HTTP/1.1"), limits)
     take(get(line=b"GET /new HTTP/1.1"), limits)
     assert list(table) == [b"GET /new HTTP/1.1"]
@@ -824,17 +824,15 @@ def test_a_head_with_bare_lf_ends_before_a_later_crlf_crlf():
     assert (line.path, len(fields.lines), wire[consumed:]) == (b"/1", 1, b"X: y\r\n\r\n")
 
 
-def test_tables_are_bounded(monkeypatch):
-    monkeypatch.setattr(request_values, "TABLE_LINES", 16)
-    monkeypatch.setattr(hosts, "_HOSTS_LIMIT", 16)
+def test_tables_are_bounded():
     memo = HeadMemo()
     limits = HeadLimits()
     limits.known_lines = request_values.LineTable()
     take(get(line=b"GET /" + b"x" * 2000 + b" HTTP/1.1"), limits)
-    for number in range(100):
+    for number in range(max(request_values.TABLE_LINES, hosts._HOSTS_LIMIT) + 10):
         take(get(line=b"GET /bounded/%d HTTP/1.1" % number, host=b"h%d" % number), limits, memo)
-    assert len(limits.known_lines) == 16
-    assert len(hosts._HOSTS) <= 16
+    assert len(limits.known_lines) == request_values.TABLE_LINES
+    assert len(hosts._HOSTS) <= hosts._HOSTS_LIMIT
     assert max(map(len, limits.known_lines)) <= 1024
 
 
