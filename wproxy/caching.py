@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class CacheNotes:
-    """What a cache had to do with a request.
+    """The notes of a cache about a request.
 
     status: the value of $upstream_cache_status; b"" where the cache was not asked. key: that of the response, before it is
     digested. file: the path of the stored response, "" for none. reason: why the response did not come from the cache, or was not

@@ -539,6 +539,10 @@ class Response:
         elif self.tunnel is not None:
             self.tunnel.end()
 
+    def forget_body(self) -> None:
+        """Let go of the body at hand, once whoever sends the response has it."""
+        self.body = b""
+
     def __repr__(self) -> str:
         return f"<response {self.fields.status}{' and more to come' if self.source else ''}>"
 
@@ -547,6 +551,9 @@ class ReadyResponse(Response):
     """A response without a source that is sent again and again, and therefore never changed."""
 
     __slots__ = ()
+
+    def forget_body(self) -> None:
+        """Keep the body, which the next request gets too."""
 
 
 class ErrorResponse(Response):

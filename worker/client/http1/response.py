@@ -15,7 +15,7 @@ from worker.logs import log_request
 from worker.outlet import send_all, send_body, send_unsent
 from worker.tunnel import tunnel_of
 from wproxy.failures import ClientError
-from wproxy.http import ReadyResponse, Request, Response
+from wproxy.http import Request, Response
 
 
 def start_response(connection: Connection, request: Request, response: Response) -> memoryview | None:
@@ -108,8 +108,7 @@ async def finish_response(connection: Connection, request: Request, response: Re
     chunked = response.fields.content_length < 0 and request.version > 10 and request.route.chunked
     frame = encode_chunk if chunked else None
     try:
-        if not isinstance(response, ReadyResponse):
-            response.body = b""  # a slow client would keep it in memory for long
+        response.forget_body()  # a slow client would keep it in memory for long
         if unsent:
             await send_unsent(stream, request, source, frame, unsent)
         if source is not None:

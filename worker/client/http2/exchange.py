@@ -35,7 +35,7 @@ from worker.outlet import send_body
 from worker.tunnel import Tunnel, tunnel_of
 from wproxy.bodies import BodySource, Outlet
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
-from wproxy.http import ReadyResponse, Request, Response, is_interim
+from wproxy.http import Request, Response, is_interim
 
 FRAME_HEAD: Final = 9
 # A client that opens its window by a few bytes at a time gets no frame of a few bytes, if it waits for that.
@@ -318,8 +318,7 @@ class HTTP2Exchange(Stream):
                 length = len(body) if source is None else fields.content_length
                 self._left = length if length > 0 and not has_trailers else -1
                 self._chunk = min(request.location.http2_chunk_size, MAX_FRAME_SIZE)
-                if not isinstance(response, ReadyResponse):
-                    response.body = b""  # a slow client would keep it in memory for long
+                response.forget_body()  # a slow client would keep it in memory for long
                 if body:
                     await self._send_at_hand(request, body, source)
                 if source is not None:
