@@ -161,8 +161,10 @@ class Stream(Waitable):
 
     def close(self) -> None:
         """Leave the loop and close; closing twice is allowed."""
-        if self.fd >= 0:
-            self.loop.leave(self.fd, None)
+        fd = self.fd
+        if fd >= 0:
+            leave = self.loop.leave  # read first: called like a method, what an instance has is searched from the class on
+            leave(fd, None)
             self.fd = self.kernel_fd = -1
             self.holds = False
             self._events = None

@@ -60,7 +60,8 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             if body is None or body.consumed:
                 return nothing_to_send(request, body)
         outgoing = body
-    head = passing.head(request, outgoing.length)
+    write_head = passing.head  # read first, as `send` is elsewhere
+    head = write_head(request, outgoing.length)
     # If an error page or similar has led here, the attempts of the earlier location stay on record.
     attempts = request.attempts = [*request.attempts] if request.attempts else []
     tried = 0
