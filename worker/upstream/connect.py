@@ -13,13 +13,15 @@ from worker.loop import READ, WRITE, Loop, park
 from worker.stream import Stream
 from worker.upstream.failing import CONNECTING
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.manner import Manner
+from worker.upstream.manner import Manner, socket_settings
 from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.native import mypyc_attr
 
 # As plain numbers: members of an Enum cost eight times as much.
 _UNIX = int(socket.AF_UNIX)
 _NON_BLOCKING = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+_IN_PROGRESS = int(errno.EINPROGRESS)
+_TCP, _TCP_INFO = int(socket.IPPROTO_TCP), int(socket.TCP_INFO)
 # The beginning of TCP_INFO: the state of a connection.
 _ESTABLISHED = b"\1"
 
@@ -49,20 +51,22 @@ async def connect(
 
     For the parameters see `begin_to_connect`.
     """
-    stream, is_there = begin_to_connect(loop, peer, manner, make_stream)
+    stream, is_there = begin_to_connect(loop, peer, socket_settings(manner), make_stream)
     if not is_there:
         await established(stream, seconds)
     return stream
 
 
 def begin_to_connect(
-    loop: Loop, peer: LivePeer, manner: Manner, make_stream: Callable[[Loop, _socket.socket], Stream]
+    loop: Loop, peer: LivePeer, settings: Manner | None, make_stream: Callable[[Loop, _socket.socket], Stream]
 ) -> tuple[Stream, bool]:
     """Return a new stream, and whether it is connected already, as to a unix socket. Raises UpstreamFailure, CannotConnect.
 
-    manner: how it is opened; the encryption in it is left to the caller. make_stream: makes the stream of the socket.
+    settings: those of its manner for the socket; None where there are none (`socket_settings`). make_stream: makes the stream of
+    the socket.
     """
-    if loop.stream_count() > loop.roomy and (refusal := loop.lacks_room()):
+    stream_count = loop.stream_count  # read first: see `Stream.close`
+    if stream_count() > loop.roomy and (refusal := loop.lacks_room()):
         raise CannotConnect(f"{refusal} while {CONNECTING}")
     try:
         # The class beneath socket.socket: to make and close one of that takes 1.5 us more.
@@ -75,27 +79,21 @@ def begin_to_connect(
         sock.close()
         raise
     try:
-        if manner.receive_buffer or manner.send_buffer:
-            resize_buffers(sock, manner)
-        if peer.family != _UNIX:
-            if manner.keepalive:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if manner.local is not None:
-                if manner.transparent:
-                    allow_any_address(sock)
-                bind(sock, manner.local)
+        if settings is not None:
+            set_up(sock, peer, settings)
         code = sock.connect_ex(peer.sockaddr)
-        if code == errno.EINPROGRESS:
+        if code:
+            if code != _IN_PROGRESS:
+                raise _refused(f"connect() to {peer.name} failed", code)
             # Loopback has delivered during the call, whose answer only came too early. That saves a turn of the loop.
-            if peer.is_near and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == _ESTABLISHED:
-                code = 0
-        elif code:
-            raise _refused(f"connect() to {peer.name} failed", code)
-        loop.add(stream, READ | WRITE if code else READ)
+            if not peer.is_near or sock.getsockopt(_TCP, _TCP_INFO, 1) != _ESTABLISHED:
+                loop.add(stream, READ | WRITE)
+                return stream, False
+        loop.add(stream)
+        return stream, True
     except BaseException:
         stream.close()
         raise
-    return stream, not code
 
 
 async def established(stream: Stream, seconds: float) -> None:
@@ -111,6 +109,19 @@ async def established(stream: Stream, seconds: float) -> None:
     except BaseException:
         stream.close()
         raise
+
+
+def set_up(sock: _socket.socket, peer: LivePeer, settings: Manner) -> None:
+    """Set what is to be set on a socket before it is connected. Raises CannotConnect."""
+    if settings.receive_buffer or settings.send_buffer:
+        resize_buffers(sock, settings)
+    if peer.family != _UNIX:
+        if settings.keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if settings.local is not None:
+            if settings.transparent:
+                allow_any_address(sock)
+            bind(sock, settings.local)
 
 
 def resize_buffers(sock: _socket.socket, manner: Manner) -> None:

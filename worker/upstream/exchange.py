@@ -25,7 +25,7 @@ from worker.upstream.failing import CONNECTING, READING_HEAD, call_failed, code_
 from worker.upstream.failure_log import cause_of, log_failure, log_rest
 from worker.upstream.incoming import receive_rest_of_head, respond
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.manner import Manner, manner_of
+from worker.upstream.manner import Manner, manner_of, socket_settings
 from worker.upstream.opening import shared_connection
 from worker.upstream.outgoing import body_at_hand, outgoing_of
 from worker.upstream.passing import LiveAttempt, Passing, PeerConnection
@@ -87,10 +87,18 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
                 if passing.opens_plainly:
                     # `open_connection`, without its coroutines: they cost a new connection a twentieth of all.
                     attempt.connect_time = None
-                    stream, is_there = begin_to_connect(group.loop, peer, manner, passing.protocol.stream)
+                    stream, is_there = begin_to_connect(group.loop, peer, passing.socket_settings, passing.protocol.stream)
                     if not is_there:
                         await established(stream, passing.connect_timeout)
-                    plain: PeerConnection = opened(attempt, stream, manner, passing.is_pooled)  # type: ignore[assignment]
+                    # `opened`, inlined.
+                    attempt.is_first = True
+                    attempt.connect_time = connect_time = clock.now - attempt.started
+                    if group.counts is not None:
+                        group.counts.connected(connect_time)
+                    make_connection = passing.protocol.connection
+                    plain: PeerConnection = make_connection(stream)  # type: ignore[assignment]
+                    if passing.is_pooled and group.keepalive:
+                        group.opened(peer, plain, manner)
                     connection = plain
                 else:
                     connection = await open_connection(attempt, passing.is_pooled)
@@ -181,7 +189,8 @@ async def open_one(attempt: LiveAttempt, manner: Manner, is_pooled: bool) -> Poo
     """Return a new connection to the peer of an attempt. Raises UpstreamFailure, CannotConnect."""
     passing = attempt.passing
     if manner.secured is None:
-        stream, is_there = begin_to_connect(passing.group.loop, attempt.live_peer, manner, passing.protocol.stream)
+        settings = socket_settings(manner)
+        stream, is_there = begin_to_connect(passing.group.loop, attempt.live_peer, settings, passing.protocol.stream)
         if not is_there:
             await established(stream, passing.connect_timeout)
     else:

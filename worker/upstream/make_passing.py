@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.services import Services
 from worker.upstream.answers import AnswerPlan
 from worker.upstream.buffering import buffering_of
-from worker.upstream.manner import constant_manner
+from worker.upstream.manner import constant_manner, socket_settings
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.outgoing import streaming_of
 from worker.upstream.passing import Passing, Retries
@@ -46,6 +46,7 @@ def make_passing(settings: ModuleSettings, group: Group, answer_plan: AnswerPlan
         manner=manner,
         protocol=protocol,
         is_pooled=plan.keeps_connections,
+        socket_settings=socket_settings(manner),
         opens_plainly=manner is not None and manner.secured is None and not protocol.is_shared,
         scheme=protocol.scheme if settings.secure_plan is None else protocol.secure_scheme,
         head=head_writer(settings, plan),

@@ -37,6 +37,13 @@ class Manner(NamedTuple):
     send_buffer: int = 0
 
 
+def socket_settings(manner: Manner | None) -> Manner | None:
+    """Return the manner if it sets anything on a socket before it is connected; None for most, which set nothing."""
+    if manner is None or not (manner.local or manner.keepalive or manner.receive_buffer or manner.send_buffer):
+        return None
+    return manner
+
+
 def constant_manner(settings: ModuleSettings, is_local: bool) -> Manner | None:
     """Return how a location opens all of its connections; None when this depends on the request.
 

@@ -119,6 +119,7 @@ class Passing:
 
     settings: the source of the values below, for messages. scheme: that of URLs in the error log.
     manner: how connections are opened; None: each request has its own. is_pooled: whether they may serve further requests.
+    socket_settings: the manner, if it sets anything on sockets.
     opens_plainly: whether all are opened in one manner, none is encrypted, and each serves one request at a time.
     head: writes the heads of requests; head_plan: the additions to each. answer_plan: the rules for the fields of answers.
     reshape: makes the body for the upstream; None where it is the client's own. streaming: whether that goes as it comes.
@@ -133,6 +134,7 @@ class Passing:
     manner: Manner | None
     protocol: UpstreamProtocol
     is_pooled: bool
+    socket_settings: Manner | None
     opens_plainly: bool
     scheme: str
     head: WriteHead

@@ -134,8 +134,8 @@ class Group(IdleConnections):
         self.least_buffer = sys.maxsize
         # The last heads of answers, for all connections: a head is what its bytes say.
         self.known_heads: dict[bytes, ResponseHead] = {}
-        # The last one of a CGI response that came whole.
-        self.last_cgi_head: ResponseHead | None = None
+        # The last head of a CGI response that came whole, as `KnownHead` in worker.upstream.protocols.fastcgi.
+        self.last_cgi_head: tuple[bytes, int, int, ResponseHead] | None = None
         # For the addresses of a target that a request names: nginx remembers nothing of these from one request to the next, so
         # that a name whose containers restart together is back as soon as they are.
         self.asks_the_resting = False

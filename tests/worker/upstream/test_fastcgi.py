@@ -26,7 +26,7 @@ def php(stage):
 
 def asked(upstream: End) -> tuple[bool, dict[bytes, bytes], bytes]:
     """Whether the connection is to be kept, the parameters, and the body of a request that has come whole."""
-    keeps, pairs, body = False, b"", b""
+    keeps, pairs, body, ends = False, b"", b"", 0
     wire = upstream.take()
     assert wire.endswith(EMPTY_STDIN)
     while wire:
@@ -35,6 +35,8 @@ def asked(upstream: End) -> tuple[bool, dict[bytes, bytes], bytes]:
         keeps = bool(content[2]) if kind == 1 else keeps
         pairs += content if kind == 4 else b""
         body += content if kind == 5 else b""
+        ends += kind == 5 and not length
+    assert ends == 1, "a second end would be in the way of the next request"
     return keeps, dict(fastcgi_pairs(pairs)), body
 
 
@@ -282,6 +284,21 @@ def test_bodies_go_up_from_memory_from_a_file_and_as_they_come(php, settings, is
     assert b"HTTP_TRANSFER_ENCODING" not in parameters
     upstream.send(out(HEAD + b"thanks") + END)
     assert received(client)[1] == b"thanks"
+
+
+@pytest.mark.parametrize("settings", ["", 'client_body_in_file_only = "on"', "fastcgi_request_buffering = false"])
+@pytest.mark.parametrize("wire", [b"Content-Length: 0\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"])
+def test_an_empty_body_has_one_end_wherever_it_was_kept(php, settings, wire):
+    s = php(f"{PARAMS}\nfastcgi_keep_conn = true\n{settings}")
+    client = s.client()
+    upstream = None
+    for _ in range(2):
+        client.send(get(method=b"PUT")[:-2] + wire)
+        upstream = upstream or s.peers[0].accept()
+        _, parameters, sent = asked(upstream)
+        assert (parameters[b"LENGTH"], sent) == (b"0", b"")
+        upstream.send(out(HEAD + b"hello") + END)
+        assert received(client)[1] == b"hello"
 
 
 def test_another_server_is_asked_after_a_failure(php):

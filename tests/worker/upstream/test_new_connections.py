@@ -12,7 +12,6 @@ from worker.loop import Loop
 from worker.stream import Stream
 from worker.upstream.connect import begin_to_connect
 from worker.upstream.live_peer import LivePeer
-from worker.upstream.manner import Manner
 
 
 @pytest.fixture
@@ -36,21 +35,21 @@ def peer_at(port: int, is_near: bool = True) -> LivePeer:
 
 
 def test_over_loopback_a_connection_is_there_at_once(loop, listener):
-    stream, is_there = begin_to_connect(loop, peer_at(listener.getsockname()[1]), Manner(), Stream)
+    stream, is_there = begin_to_connect(loop, peer_at(listener.getsockname()[1]), None, Stream)
     assert is_there
     assert stream.send(b"x") == 1
     stream.close()
 
 
 def test_elsewhere_it_has_to_be_waited_for(loop, listener):
-    stream, is_there = begin_to_connect(loop, peer_at(listener.getsockname()[1], is_near=False), Manner(), Stream)
+    stream, is_there = begin_to_connect(loop, peer_at(listener.getsockname()[1], is_near=False), None, Stream)
     assert not is_there
     stream.close()
 
 
 def test_over_loopback_it_is_waited_for_as_well_while_the_peer_has_no_room(loop, listener):
     port = listener.getsockname()[1]
-    waiting = [begin_to_connect(loop, peer_at(port), Manner(), Stream) for _ in range(4)]
+    waiting = [begin_to_connect(loop, peer_at(port), None, Stream) for _ in range(4)]
     assert [is_there for _, is_there in waiting] == [True, True, False, False]
     for stream, _ in waiting:
         stream.close()

@@ -33,11 +33,14 @@ from worker.upstream.body import MORE_THAN_LENGTH, wait_for_answer
 from worker.upstream.failing import CLOSED_EARLY, READING, READING_HEAD, failure_of, warn_of_surplus
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import AnswerBody, LiveAttempt, Passing, UpstreamProtocol
-from worker.upstream.protocols.writing import BodyFraming, WritingConnection
+from worker.upstream.protocols.writing import BodyFraming, WritingConnection, has_its_end
 from wproxy.config.model import Location
 from wproxy.directives.pass_to import target
 from wproxy.failures import ClientError, UpstreamFailure
 from wproxy.http import Request
+
+# The bytes of a head, the place of the body after it in an answer that is one record, the announced length, and the head.
+KnownHead = tuple[bytes, int, int, ResponseHead]
 
 # The statuses of answers without a body.
 _BODILESS = frozenset((204, 304))
@@ -70,22 +73,22 @@ class FastcgiConnection(WritingConnection):
             return None
         if not data:
             raise failure_of("error", CLOSED_EARLY, READING_HEAD)
-        attempt.bytes_received += len(data)
+        size = len(data)
+        attempt.bytes_received += size
         passing, reader = attempt.passing, self.reader
         if reader is None:
-            end = end_of_output(data)
+            end = end_of_output(data, size)
             if end:
                 known = passing.group.last_cgi_head
-                if known is None or not data.startswith(known.block, HEADER):
+                if known is None or not data.startswith(known[0], HEADER):
                     known = read_head(data[HEADER:end], passing)
-                if known is not None and known.status not in _BODILESS:
-                    place = HEADER + len(known.block)
-                    length = known.content_length
+                if known is not None:
+                    _, place, length, head = known
                     if length == -1 or length == end - place:
                         # Nothing is left to be found out about this answer.
                         self.begun = data[place:end]
                         self.overhead = place
-                        return known
+                        return head
             self.reader = reader = AnswerReader()
             self.begun = b""
         try:
@@ -236,15 +239,19 @@ class FastcgiBody:
         return f"<FastCGI body of {self.received} bytes so far: {self._reader}>"
 
 
-def read_head(output: bytes, passing: Passing) -> ResponseHead | None:
-    """Return the head of an answer that is whole, if there is one; the next answer may repeat it. Raises UpstreamFailure."""
+def read_head(output: bytes, passing: Passing) -> KnownHead | None:
+    """Return the head of an answer that is whole, if it has one after which a body may come. Raises UpstreamFailure.
+
+    The next answer may repeat it.
+    """
     taken = take_cgi_head(output, passing.buffer_size)
-    if taken is None:
+    if taken is None or taken[0].status in _BODILESS:
         return None
     head, size = taken
+    known = (head.block, HEADER + size, head.content_length, head)
     if size <= passing.group.least_buffer:  # any location of the group may be the next to see it
-        passing.group.last_cgi_head = head
-    return head
+        passing.group.last_cgi_head = known
+    return known
 
 
 def log_errors(request: Request, reader: AnswerReader, doing: str) -> Sequence[bytes]:
@@ -265,9 +272,10 @@ class FastcgiHeadPlan(ParametersPlan):
         self.keeps_connections: bool = settings.get("keep_conn", False)
 
     def written(self, parameters: bytes, length: int) -> bytes:
-        """Return the records with these parameters. Raises ClientError."""
+        """Return the records with these parameters, and the end of a body that is empty. Raises ClientError."""
         try:
-            return request_head(parameters, self.keeps_connections)
+            head = request_head(parameters, self.keeps_connections)
+            return head + END_OF_STDIN if has_its_end(length) else head
         except TooBig as error:
             raise ClientError(500, f"fastcgi request record is too big: {error.size}") from None
 

@@ -7,16 +7,24 @@ from typing import ClassVar, NamedTuple
 from worker.upstream.passing import LiveAttempt, PeerConnection
 from worker.upstream.sending import Frame, push, push_body, push_file, push_outgoing, sending_failed
 from wproxy.native import mypyc_attr
-from wproxy.request_body import Outgoing
+from wproxy.request_body import NO_BODY, Outgoing
 
 _NOTHING = memoryview(b"")
 
 
 class BodyFraming(NamedTuple):
-    """The form of a body. frame: puts a piece into a frame; None if it goes as it is. end: the bytes after the body."""
+    """The form of a body. frame: puts a piece into a frame; None if it goes as it is. end: the bytes after the body.
+
+    The head of a request without a body ends with them, so that it is all there is to send (`has_its_end`).
+    """
 
     frame: Frame | None = None
     end: bytes = b""
+
+
+def has_its_end(length: int) -> bool:
+    """Whether the head of a request with a body of this length ends with the bytes after it."""
+    return length in (0, NO_BODY)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -38,11 +46,9 @@ class WritingConnection(PeerConnection):
         outgoing = attempt.outgoing
         data = attempt.request_head
         is_whole = not outgoing.has_more
-        if is_whole:
+        if is_whole and (body := outgoing.at_hand):
             frame, end = self.framing
-            if body := outgoing.at_hand:
-                data += frame(body) if frame is not None else body
-            data += end
+            data += (frame(body) if frame is not None else body) + end
         send = self.stream.send  # read first, as a slot that is called like a method is searched from the class on
         try:
             sent = send(data)
@@ -70,7 +76,7 @@ class WritingConnection(PeerConnection):
             await push_outgoing(attempt, self.stream, frame)
         else:
             await self._push_plain(attempt, outgoing)
-        if end:
+        if end and not has_its_end(outgoing.length):
             await push(attempt, self.stream, end)
 
     async def _push_plain(self, attempt: LiveAttempt, outgoing: Outgoing) -> None:
