@@ -82,7 +82,7 @@ listen = "127.0.0.1:8080"
 server_name = "front"
 {server}
 [http.server.location."/"]
-proxy_pass = "http://app"
+proxy_pass = "{scheme}://app"
 {location}
 {locations}
 """
@@ -107,10 +107,12 @@ class Stage:
         server: str = "",
         location: str = "",
         locations: str = "",
+        scheme: str = "http",
         text: str | None = None,
         is_shared: bool = False,
     ) -> None:
-        """peer_parameters: for each peer the TOML of what follows its address, `weight = 5`. text: a whole configuration.
+        """peer_parameters: for each peer the TOML of what follows its address, `weight = 5`. scheme: that of its proxy_pass.
+        text: a whole configuration.
 
         is_shared: with all of the shared memory, as if there were other workers.
         """
@@ -136,6 +138,7 @@ class Stage:
             server=server,
             location=location,
             locations=locations,
+            scheme=scheme,
             log_format=self.log_format,
             peers=[peer.name for peer in self.peers],
         )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.made_requests import make_request
 from worker.content.file_body import FileBody
 from worker.content.open_files import OpenFile
-from worker.loop import FAIR_SHARE, WRITE, park
+from worker.loop import FAIR_SHARE, WRITE, Loop
+from worker.stream import Stream
+from wproxy.config.load import load_text
+from wproxy.error_log import ErrorLog
+from wproxy.route import Route
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -24,9 +28,11 @@ def body(tmp_path: Path) -> Iterator[Any]:
     made = []
 
     def make(*pieces: Any, limit: int = 0) -> FileBody:
-        request: Any = SimpleNamespace(
-            location=SimpleNamespace(sendfile=True, sendfile_max_chunk=limit, directio=0), route=SimpleNamespace(thread_pool=None)
-        )
+        text = f"events {{ }} http {{ server {{ listen 127.0.0.1:80; sendfile on; sendfile_max_chunk {limit}; }} }}"
+        (server,) = load_text(text.encode(), "nginx.conf", "/", lambda *_: []).servers
+        request = make_request()
+        request.location = next(server.each_location())
+        request.route = Route(request.location, b"wproxy", ErrorLog((), lambda: 0.0))
         made.append(FileBody(request, OpenFile(str(tmp_path / "file").encode()), pieces))
         return made[-1]
 
@@ -43,9 +49,8 @@ class Far:
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         near.setblocking(False)
         self.near = near
-        self.stream: Any = SimpleNamespace(
-            kernel_fd=near.fileno(), send=near.send, room=lambda seconds: park(self.stream, WRITE, seconds)
-        )
+        self.loop = Loop()
+        self.stream = Stream(self.loop, near)
 
     def take(self) -> bytes:
         return self.far.recv(1 << 20)
@@ -57,6 +62,7 @@ def far() -> Iterator[Far]:
     yield made
     made.near.close()
     made.far.close()
+    made.loop.close()
 
 
 def result(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -11,20 +11,22 @@ from typing import Any
 
 import pytest
 
+from tests.made_requests import make_client, make_request
 from worker.content.kept_files import KeptFile
 from worker.content.open_files import Access
 from worker.content.opening import access_of
 from worker.content.symlinks import begin_of, open_walking
 from wproxy.directives.open_file_cache import FileCache, disable_symlinks, open_file_cache
+from wproxy.http import Clock
 
 
 @pytest.fixture
-def clock() -> Any:
-    return SimpleNamespace(now=1000.0)
+def clock() -> Clock:
+    return Clock(1000.0)
 
 
 @pytest.fixture
-def make(clock: Any) -> Callable[..., tuple[Access, Any, FileCache]]:
+def make(clock: Clock) -> Callable[..., tuple[Access, Any, FileCache]]:
     """Access with a cache, a request, and the cache."""
 
     def build(text: str = "max=10", valid: float = 60, least: int = 1, errors: bool = False, links: str = "off") -> Any:
@@ -36,7 +38,7 @@ def make(clock: Any) -> Callable[..., tuple[Access, Any, FileCache]]:
             open_file_cache_errors=errors,
             disable_symlinks=disable_symlinks(links),
         )
-        return access_of(location), SimpleNamespace(client=SimpleNamespace(clock=clock)), cache
+        return access_of(location), make_request(client=make_client(clock)), cache
 
     return build
 

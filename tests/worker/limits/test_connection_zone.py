@@ -53,19 +53,19 @@ def test_the_short_way_is_for_keys_that_we_know_while_the_limit_is_not_reached()
 
     def gone() -> Asking:
         asking = Asking(b"k")
-        way(asking)
+        asking.go(way)
         return asking
 
     assert gone().way == "long"
     first = taken(one, b"k", 40)
     passed = [gone(), gone()]
-    assert [(asking.way, asking.limit_conn_status) for asking in passed] == [("short", b"PASSED")] * 2
+    assert [(asking.way, asking.request.limit_conn_status) for asking in passed] == [("short", b"PASSED")] * 2
     backs = [taken(two, b"k", 40) for _ in range(30)]
     passed += [gone() for _ in range(7)]  # near the limit it is with the lock
     assert [asking.way for asking in passed] == ["short"] * 9
     assert gone().way == "long", "the limit is reached"
     assert two.take(b"k", 40) is one.take(b"k", 40) is True
-    for give_back in (first, *(release for asking in passed for release in asking.at_end or ())):
+    for give_back in (first, *(release for asking in passed for release in asking.request.at_end or ())):
         give_back()
     assert gone().way == "short", "our cell is still there, and counts none"
     assert len([taken(two, b"k", 40) for _ in range(9)]) == 9 and two.take(b"k", 40) is True
@@ -90,11 +90,11 @@ def test_the_short_way_leaves_an_entry_alone_that_another_key_has_got():
             continue
         number = chance.randrange(3)
         asking = Asking(key)
-        ways[number](asking)
+        asking.go(ways[number])
         gone[asking.way] += 1
         if asking.way == "short":
             assert len(ours) < 6
-            ours.extend(asking.at_end or ())
+            ours.extend(asking.request.at_end or ())
             continue
         result = zones[number].take(key, 6)
         if callable(result):
@@ -120,9 +120,9 @@ def test_the_short_way_adds_to_what_a_request_has_to_give_back():
     taken(zone, b"k", 1000)
     asking = Asking(b"k")
     told: list[str] = []
-    asking.call_at_end(lambda: told.append("before"))
-    zone.passing(Asking.read, 1000, Asking.answer, Asking.decide)(asking)
-    for release in asking.at_end or ():
+    asking.request.call_at_end(lambda: told.append("before"))
+    asking.go(zone.passing(Asking.read, 1000, Asking.answer, Asking.decide))
+    for release in asking.request.at_end or ():
         release()
     assert asking.way == "short" and told == ["before"]
     assert zone.take(b"k", 1) is True and callable(zone.take(b"k", 2))
@@ -234,8 +234,8 @@ def hammer(memory: ZoneMemory, shared: mmap.mmap, ledger: mmap.mmap, slot: int, 
             held.pop()()
             continue
         asking = Asking(b"key")
-        way(asking)
-        give_back = asking.at_end[0] if asking.at_end else zone.take(b"key", LIMIT)
+        asking.go(way)
+        give_back = asking.request.at_end[0] if asking.request.at_end else zone.take(b"key", LIMIT)
         if callable(give_back):
             held.append(give_back)
             noted[slot] = len(held)

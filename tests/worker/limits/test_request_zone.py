@@ -19,7 +19,7 @@ from tests.small_process import in_a_small_process
 from worker import locks
 from worker.limits.request_zone import SharedRequestZone
 from worker.limits.zone import MOST_EXCESS, NO_ROOM, fails, passes
-from wproxy.http import Clock
+from wproxy.http import Clock, Request
 from wproxy.zone_memory import LOCK_BYTES, REQUEST_WORDS, ZoneMemory
 
 
@@ -58,9 +58,9 @@ def test_the_short_way_counts_as_nginx_does_and_leaves_the_rest_uncounted(rate: 
         asking = Asking(chance.choice([b"a", b"b"]))
         expected = nginx.count(asking.key, seen, most)
         if number:
-            ways[number](asking)
+            asking.go(ways[number])
         if asking.way == "short":
-            assert expected <= most and asking.limit_req_status == b"PASSED"
+            assert expected <= most and asking.request.limit_req_status == b"PASSED"
         else:
             assert workers[number].count(asking.key, seen, most) == expected
         if number:
@@ -74,9 +74,7 @@ def test_the_short_way_is_not_for_unknown_keys_nor_for_an_excess_that_is_too_lar
     way = zone.passing(Asking.read, clock, 1000, Asking.answer, Asking.decide)
 
     def gone(key: bytes) -> str:
-        asking = Asking(key)
-        way(asking)
-        return asking.way
+        return Asking(key).go(way)
 
     assert gone(b"k") == "long"
     assert zone.count(b"k", 5000) == 0
@@ -104,7 +102,7 @@ def test_several_zones_count_a_request_together_or_none_of_them_does(seed: int):
         clock.now = now / 1000 + 0.0001
         asking = Asking(chance.choice([b"a", b"b"]))
         before = [zone.excess(asking.key, now) for zone in zones]
-        way(asking)
+        asking.go(way)
         gone[asking.way] += 1
         after = [zone.excess(asking.key, now) for zone in zones]
         if asking.way == "short":
@@ -125,9 +123,7 @@ def test_who_holds_one_lock_waits_for_no_other_but_takes_that_of_a_dead_worker()
     way = outer.passing(Asking.read, clock, 9000, Asking.answer, Asking.decide, within)
 
     def gone() -> str:
-        asking = Asking(b"k")
-        way(asking)
-        return asking.way
+        return Asking(b"k").go(way)
 
     for zone in (outer, inner):
         zone.count(b"k", 5000)
@@ -154,14 +150,14 @@ def test_who_holds_one_lock_waits_for_no_other_but_takes_that_of_a_dead_worker()
 def test_a_key_that_cannot_be_had_leaves_no_lock_behind():
     clock, outer, inner = Clock(5.0, 0.0), request_zone(), request_zone()
 
-    def unreadable(asking: Asking) -> bytes:
+    def unreadable(request: Request) -> bytes:
         raise ValueError
 
     within = inner.passing(unreadable, clock, 9000, passes, fails, is_within=True)
     way = outer.passing(Asking.read, clock, 9000, Asking.answer, Asking.decide, within)
     outer.count(b"k", 5000)
     with pytest.raises(ValueError):
-        way(Asking(b"k"))
+        Asking(b"k").go(way)
     assert outer.count(b"k", 5000) == 1000
 
 
@@ -292,7 +288,7 @@ def hammer(memory: ZoneMemory, ledger: mmap.mmap, slot: int, seed: int) -> None:
         words[(slot * KEYS + key) * 2] += 1
         asking = Asking(keys[key])
         if chance.random() < 0.5:
-            way(asking)
+            asking.go(way)
         if asking.way != "short" and zone.count(keys[key], 1) == NO_ROOM:
             os._exit(3)
         words[(slot * KEYS + key) * 2 + 1] += 1

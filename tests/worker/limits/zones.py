@@ -6,10 +6,14 @@ import mmap
 from collections import OrderedDict
 from collections.abc import Callable
 
+from tests.made_requests import make_request
 from worker.limits.connection_zone import SharedConnectionZone
 from worker.limits.request_zone import SharedRequestZone
+from wproxy.http import Request
 from wproxy.shared import WORKER_PID, WORKER_WORDS, WORKERS_OFFSET
 from wproxy.zone_memory import CONNECTION_WORDS, REQUEST_WORDS, ZoneMemory
+
+_MADE = make_request()
 
 
 def request_memory(size: int = 1 << 20) -> ZoneMemory:
@@ -55,28 +59,30 @@ def connection_zone(
 
 
 class Asking:
-    """A request as zones see it, and what answers it: let through by the short way, or decided about by the long one."""
+    """A request as zones see it, and the way that it goes: let through by the short one, or decided about by the long one."""
 
     def __init__(self, key: bytes) -> None:
         self.key = key
-        self.at_end: tuple[Callable[[], None], ...] | None = None
-        self.limit_req_status = self.limit_conn_status = b""
+        self.request = Request(_MADE.client, _MADE.line, _MADE.fields, 0.0)
+        self.request.path = key
         self.way = ""
 
-    def call_at_end(self, release: Callable[[], None]) -> None:
-        self.at_end = (*(self.at_end or ()), release)
+    def go(self, way: Callable[[Request], str]) -> str:
+        """Go this way, made by `passing` of these functions; return which of the two it was."""
+        self.way = way(self.request)
+        return self.way
 
     @staticmethod
-    def read(request: Asking) -> bytes:
-        return request.key
+    def read(request: Request) -> bytes:
+        return request.path
 
     @staticmethod
-    def answer(request: Asking) -> None:
-        request.way = "short"
+    def answer(request: Request) -> str:
+        return "short"
 
     @staticmethod
-    def decide(request: Asking) -> None:
-        request.way = "long"
+    def decide(request: Request) -> str:
+        return "long"
 
 
 class Nginx:

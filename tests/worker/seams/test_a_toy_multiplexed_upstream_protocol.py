@@ -7,6 +7,8 @@ up a request.
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from conversation import End, Stage, chunks, get
 
@@ -308,17 +310,14 @@ def test_a_peer_that_does_not_read_makes_uploads_wait_and_is_given_up(toy):
 
 def test_a_peer_that_speaks_before_it_is_spoken_to_is_heard(toy, monkeypatch):
     """What arrives together with the end of connecting finds nobody who listens yet, and the loop disarms its event."""
+
+    def connection_of(stream):
+        stream.loop._disarm(stream, READ)
+        return Connection(stream)
+
+    monkeypatch.setitem(PROTOCOLS, "toy", lambda settings: dataclasses.replace(TOY, connection=connection_of))
     s = toy()
-    real = s.loop.add
-
-    def add_and_disarm(stream, events=READ):
-        real(stream, events)
-        s.loop._disarm(stream, READ)
-
-    client = s.client()
-    monkeypatch.setattr(s.loop, "add", add_and_disarm)
-    client.send(get(b"/"))
-    monkeypatch.undo()
+    client = asks(s, b"/")
     s.peers[0].accept().receives(asked(1, b"/")).send(answered(1, b"x"))
     assert body_of(client) == b"x"
 

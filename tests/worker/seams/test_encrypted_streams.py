@@ -11,7 +11,6 @@ in their order: a single byte that went round the cipher could not be read as on
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gzip
 import socket
 import ssl
@@ -24,7 +23,6 @@ import pytest
 from conversation import End, Stage, chunks, get, ok, post
 
 import worker.client.accept
-import worker.upstream.exchange
 from tests.authority import authority
 from tests.handshakes import trusting_anybody
 from worker.client.accept import ClientProtocol
@@ -32,7 +30,6 @@ from worker.client.http1.serve import serve_connection
 from worker.loop import Loop
 from worker.stream import CHUNK, Stream
 from worker.tls.stream import TlsStream
-from worker.upstream.connect import begin_to_connect, established
 from worker.upstream.protocols import PROTOCOLS
 from wproxy.assignment import ListeningSocket
 
@@ -294,17 +291,6 @@ class Tls:
 
         return ClientProtocol(TlsStream, serve)
 
-    def begin_to_connect(self, *arguments: Any, **more: Any) -> tuple[Stream, bool]:
-        """Begin a connection to an upstream; none is there at once, because of the handshake."""
-        stream, _ = begin_to_connect(*arguments, **more)
-        return stream, False
-
-    async def established(self, stream: Stream, seconds: float) -> None:
-        """Wait until a connection is there, with a handshake where it is encrypted."""
-        await established(stream, seconds)
-        if isinstance(stream, TlsStream):
-            await stream.handshake(60)
-
 
 class TlsFarEnd(FarEnd):
     """The same behind TLS: the client of our clients' side, the server of our upstream's."""
@@ -442,16 +428,14 @@ def talks(stage: Callable[..., Stage], tls: Tls, monkeypatch: Any) -> Any:
 
     def make(side: str, cipher: str, settings: dict[str, Any]) -> Talk:
         speak = PROTOCOLS["proxy"]
-        upstreams: Any = Stream
+        upstreams = EncryptedStream if cipher == "xor" and side in ("upstream", "both") else Stream
         clients = ClientProtocol(Stream, serve_connection)
-        if side in ("upstream", "both"):
-            upstreams = EncryptedStream if cipher == "xor" else functools.partial(TlsStream, context=tls.client)
         if side in ("client", "both"):
             clients = ClientProtocol(EncryptedStream, serve_connection) if cipher == "xor" else tls.encrypts_clients()
         monkeypatch.setitem(PROTOCOLS, "proxy", lambda settings: dataclasses.replace(speak(settings), stream=upstreams))
         monkeypatch.setattr(worker.client.accept, "protocol_of", lambda listener: clients)
-        monkeypatch.setattr(worker.upstream.exchange, "begin_to_connect", tls.begin_to_connect)
-        monkeypatch.setattr(worker.upstream.exchange, "established", tls.established)
+        if cipher == "tls" and side in ("upstream", "both"):
+            settings = {**settings, "scheme": "https"}
         made.append(Talk(stage, side, tls if cipher == "tls" else None, **settings))
         return made[-1]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.authority import authority
+from tests.made_requests import make_request
 from worker.tls.certificates import CertificateStore
 from wproxy.config.nginx import parse_nginx
 from wproxy.config.resolve import resolve
@@ -41,7 +42,8 @@ class Names:
         ROOT.issue(name, [name]).write(self.directory, name, "secret")
 
     def context(self, name: str) -> Any:
-        request: Any = SimpleNamespace(client=SimpleNamespace(tls=SimpleNamespace(server_name=name.encode())))
+        request = make_request()
+        request.client.tls = SimpleNamespace(server_name=name.encode())  # type: ignore[assignment]
         return self.store.context_of(self.server, request, self.now)
 
 
