@@ -6,6 +6,8 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ HOUSE = Path(__file__).parent.parent
 WITHOUT_EFFECT = {"len", "index", "start", "end", "vary_of"}
 
 
+@cache
 def tree_of(module: str) -> ast.Module:
     return ast.parse((HOUSE / source_of(module)).read_text("utf-8"))
 
@@ -219,6 +222,98 @@ def test_no_default_of_a_compiled_class_is_lost():
                     types = set(ast.unparse(node.annotation).strip("'").split(" | ")) - {"None"}
                     assert len(types) == 1 or "[" in ast.unparse(node.annotation), f"{module}:{node.lineno}"
                     assert not types & names, f"{module}:{node.lineno}"
+
+
+# A helper that replaces, whose tests are marked one by one.
+MARKED_ELSEWHERE = {"break_head"}
+
+
+@cache
+def fixed_names(module: str) -> set[str]:
+    """Return the names in a compiled module that its code does not look up when it runs: functions, classes and constants, its own and
+    those of other compiled modules."""
+    names: set[str] = set()
+    for node in tree_of(module).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and "Final" in ast.unparse(node.annotation):
+            names.add(ast.unparse(node.target))
+        elif isinstance(node, ast.ImportFrom) and node.module in COMPILED:
+            own = fixed_names(node.module)
+            names |= {alias.asname or alias.name for alias in node.names if alias.name in own}
+    return names
+
+
+def replacements(tree: ast.Module) -> Iterator[tuple[ast.stmt, str, str]]:
+    """Find what a file of tests replaces: the statement of the file that does it, the place, and the name there."""
+    places: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            places |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            places |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for statement in tree.body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
+                target, name = node.args[:2]
+                if isinstance(target, ast.Constant):
+                    place, _, last = str(target.value).rpartition(".")
+                    yield statement, place, last
+                elif isinstance(name, ast.Constant):
+                    yield statement, places.get(ast.unparse(target), ""), str(name.value)
+
+
+def is_fixed(place: str, name: str) -> bool:
+    """Whether a compiled module does not see that this is replaced: a name in it, or a part of one of its classes."""
+    if place in COMPILED:
+        return name in fixed_names(place)
+    module, _, owner = place.rpartition(".")
+    return module in COMPILED and owner in fixed_names(module)
+
+
+def stand_ins(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Find where something that only looks like a request or a client is made; `tests/made_requests.py` makes real ones."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            named = target.id if isinstance(target, ast.Name) else ""
+            if named in ("request", "client", "stream", "loop") and ast.unparse(node.value.func) == "SimpleNamespace":
+                yield node
+
+
+def test_what_tests_replace_is_seen_by_compiled_modules_or_they_say_that_they_are_for_interpreted_ones():
+    """Otherwise a test fails on the compiled build, or, which is worse, cannot fail there."""
+    faults = []
+    for file in sorted((HOUSE / "tests").rglob("*.py")):
+        text = file.read_text("utf-8")
+        if (".setattr(" not in text and "SimpleNamespace" not in text) or "pytestmark = pytest.mark.interpreted_only" in text:
+            continue
+        tree = ast.parse(text)
+        for statement, place, name in replacements(tree):
+            named = getattr(statement, "name", "")
+            marks = " ".join(map(ast.unparse, getattr(statement, "decorator_list", ())))
+            if is_fixed(place, name) and "interpreted_only" not in marks and named not in MARKED_ELSEWHERE:
+                faults.append(f"{file.relative_to(HOUSE)}: {named}: {place}.{name} is replaced")
+        faults += [f"{file.relative_to(HOUSE)}:{node.lineno}: {ast.unparse(node)}" for node in stand_ins(tree)]
+    assert faults == []
+
+
+def test_a_replacement_that_is_not_seen_and_a_stand_in_are_found():
+    text = """
+import worker.client.http1.serve as serve
+from worker.http1 import request
+from worker.loop import Loop
+
+def test_one(monkeypatch):
+    monkeypatch.setattr(serve, "take_request_head", print)
+    monkeypatch.setattr(Loop, "turn", print)
+    monkeypatch.setattr("worker.loop.time", print)
+    monkeypatch.setattr("worker.loop.Task", print)
+    client: Any = SimpleNamespace(clock=None)
+"""
+    found = [is_fixed(place, name) for _, place, name in replacements(ast.parse(text))]
+    assert found == [True, True, False, True]
+    assert [ast.unparse(node) for node in stand_ins(ast.parse(text))] == ["client: Any = SimpleNamespace(clock=None)"]
 
 
 def test_without_extensions_wproxy_says_that_it_is_interpreted(tmp_path, monkeypatch):

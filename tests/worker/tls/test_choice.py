@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.made_requests import make_request
 from worker.tls.choice import Choice, ClearOnTls
 from wproxy.config.model import Listener, Server
 from wproxy.config.nginx import parse_nginx
@@ -76,8 +77,7 @@ def test_a_host_gets_its_server_or_a_refusal(listener, shaken, host, shown, answ
     tls: Any = SimpleNamespace(certificate=certificate, verify_result=(code, "some reason" if code else "ok"))
     name = shaken.encode() if shaken else None
     choice = Choice(listener, server_of(listener, shaken or "default"), name, tls)
-    request: Any = SimpleNamespace(capture=lambda match: None)
-    server, refusal = choice.find_server(host.encode() if host else None, request)
+    server, refusal = choice.find_server(host.encode() if host else None, make_request())
     assert server.name + (f" {refusal.status}" if refusal else "") == answer
     if refusal is not None:
         assert refusal.level == "info" and refusal.reason.endswith("while reading client request headers")
@@ -87,7 +87,6 @@ def test_a_host_gets_its_server_or_a_refusal(listener, shaken, host, shown, answ
 
 
 def test_whoever_speaks_in_clear_is_told_by_the_server_of_the_host(listener):
-    request: Any = SimpleNamespace(capture=lambda match: None)
     for host, name in ((b"on", "on"), (b"nobody", "default"), (None, "default")):
-        server, refusal = ClearOnTls(listener).find_server(host, request)
+        server, refusal = ClearOnTls(listener).find_server(host, make_request())
         assert server.name == name and refusal is not None and refusal.status == 497
