@@ -12,6 +12,7 @@ from worker.loop import Loop
 from worker.resolver.records import Place
 from worker.resolver.renewal import Renewal
 from worker.resolver.services import Endpoint
+from worker.stream import HEAD_CHUNK
 from worker.upstream.balance import Tier, method_of
 from worker.upstream.balance.rotation import Turn, account_bound, round_robin, smooth, write_turns
 from worker.upstream.budget import RetryCount
@@ -77,6 +78,7 @@ class Group(IdleConnections):
         "_words",
         "asks_the_resting",
         "backups",
+        "cgi_chunk",
         "check_plan",
         "counts",
         "is_simple",
@@ -134,6 +136,8 @@ class Group(IdleConnections):
         self.least_buffer = sys.maxsize
         # The last heads of answers, for all connections: a head is what its bytes say.
         self.known_heads: dict[bytes, ResponseHead] = {}
+        # The size of the first read of an answer over FastCGI: small from a small first answer on, until one fills it.
+        self.cgi_chunk = HEAD_CHUNK
         # The last head of a CGI response that came whole, as `KnownHead` in worker.upstream.protocols.fastcgi.
         self.last_cgi_head: tuple[bytes, int, int, ResponseHead] | None = None
         # For the addresses of a target that a request names: nginx remembers nothing of these from one request to the next, so

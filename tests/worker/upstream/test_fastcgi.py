@@ -6,6 +6,7 @@ import pytest
 from cgi_peers import END, err, fastcgi_pairs, out, record
 from conversation import End, chunks, get
 
+from worker.stream import SMALL_CHUNK
 from wproxy.checked_health import HEALTHY, UNHEALTHY
 
 HEAD = b"Content-Type: text/plain\r\n\r\n"
@@ -169,6 +170,19 @@ def test_records_may_come_in_pieces(php, size):
     assert 'FastCGI sent in stderr: "oh dear" while reading response header from upstream, client: ' in lines[0]
     assert 'FastCGI sent in stderr: "within" while reading upstream, client: ' in lines[1]
     assert f'upstream: "fastcgi://{s.peers[0].name}"' in lines[0]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_answers_may_become_larger_than_the_first_one(php, keep):
+    s = php(f"fastcgi_keep_conn = {str(keep).lower()}")
+    client, upstream = s.client(), None
+    around = len(out(HEAD) + END)
+    for size in (5, SMALL_CHUNK - around, 7, SMALL_CHUNK - around + 1, 5_000, 5, 40_000):
+        client.send(get())
+        upstream = upstream if upstream and keep else s.peers[0].accept()
+        asked(upstream)
+        upstream.send(out(HEAD + b"x" * size) + END)
+        assert received(client) == (b"HTTP/1.1 200 OK", b"x" * size)
 
 
 def test_output_is_passed_on_as_it_is_flushed(php):

@@ -28,11 +28,12 @@ from worker.http1.response import ResponseHead
 from worker.logs import log_request
 from worker.loop import Waitable
 from worker.pipes import Pipe
-from worker.stream import HEAD_CHUNK, Stream
+from worker.stream import HEAD_CHUNK, SMALL_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, wait_for_answer
 from worker.upstream.failing import CLOSED_EARLY, READING, READING_HEAD, failure_of, warn_of_surplus
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import AnswerBody, LiveAttempt, Passing, UpstreamProtocol
+from worker.upstream.peers import Group
 from worker.upstream.protocols.writing import BodyFraming, WritingConnection, has_its_end
 from wproxy.config.model import Location
 from wproxy.directives.pass_to import target
@@ -67,19 +68,23 @@ class FastcgiConnection(WritingConnection):
     def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
         """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError."""
         receive = self.stream.recv  # see `start`
+        passing, reader = attempt.passing, self.reader
+        group = passing.group
         try:
-            data = receive(HEAD_CHUNK)
+            data = receive(group.cgi_chunk)
         except BlockingIOError:
             return None
-        if not data:
-            raise failure_of("error", CLOSED_EARLY, READING_HEAD)
         size = len(data)
+        if size == SMALL_CHUNK:
+            data += self._receive_more(group)
+            size = len(data)
+        if not size:
+            raise failure_of("error", CLOSED_EARLY, READING_HEAD)
         attempt.bytes_received += size
-        passing, reader = attempt.passing, self.reader
         if reader is None:
             end = end_of_output(data, size)
             if end:
-                known = passing.group.last_cgi_head
+                known = group.last_cgi_head
                 if known is None or not data.startswith(known[0], HEADER):
                     known = read_head(data[HEADER:end], passing)
                 if known is not None:
@@ -112,6 +117,14 @@ class FastcgiConnection(WritingConnection):
         self.overhead = reader.position_of(consumed)
         self.begun = self.begun[consumed:]
         return head
+
+    def _receive_more(self, group: Group) -> bytes:
+        """Return what has come beyond a small read, and let there be no further small reads. Raises OSError."""
+        group.cgi_chunk = HEAD_CHUNK
+        try:
+            return self.stream.recv(HEAD_CHUNK)
+        except BlockingIOError:
+            return b""
 
     def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
         """Return the whole body if it came with the head; otherwise the reader of the rest. Raises UpstreamFailure."""
@@ -249,8 +262,11 @@ def read_head(output: bytes, passing: Passing) -> KnownHead | None:
         return None
     head, size = taken
     known = (head.block, HEADER + size, head.content_length, head)
-    if size <= passing.group.least_buffer:  # any location of the group may be the next to see it
-        passing.group.last_cgi_head = known
+    group = passing.group
+    if 2 * len(output) < SMALL_CHUNK and group.last_cgi_head is None:
+        group.cgi_chunk = SMALL_CHUNK
+    if size <= group.least_buffer:  # any location of the group may be the next to see it
+        group.last_cgi_head = known
     return known
 
 
