@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from worker.http1.head_memo import HeadMemo
-from worker.http1.request import HeadLimits, take_request_head
+from worker.http1.request import HeadLimits, RequestFields, take_request_head
 from wproxy.address import Address
 from wproxy.http import Client, Clock, Endpoint, FixedEndpoint, Process, Request
 from wproxy.identity import WPROXY
@@ -63,3 +63,10 @@ def attributes_of(kind: type) -> tuple[str, ...]:
     """Return the names of the attributes that all objects of a class have; a compiled class names them itself, and has no slots."""
     named = [vars(each).get("__mypyc_attrs__") or vars(each).get("__slots__", ()) for each in kind.__mro__]
     return tuple(dict.fromkeys(name for names in named for name in names if name != "__dict__"))
+
+
+def facts_of_fields(fields: RequestFields) -> tuple:
+    """Return all that the fields of a request say, to compare: without what is remembered of and with them."""
+    names = attributes_of(type(fields))
+    kept = (name for name in names if name[0] != "_" and name not in ("cache", "difference", "form", "varied"))
+    return fields.lines, fields.values, *(getattr(fields, name) for name in kept)

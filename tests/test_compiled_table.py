@@ -94,13 +94,10 @@ IN_ORDER = {
     ("worker.http1.chunked", "data[position:end]"),
     ("worker.http1.head_shape", "raw_lines[start:index]"),
     ("worker.http1.head_shape", "block[len(self.begin):len(block) - len(self.end)]"),
-    ("worker.http1.head_shape", "head[line_end:start]"),
-    ("worker.http1.head_shape", "head[start:stop]"),
     ("worker.http1.hosts", "host[1:-1]"),
     ("worker.http1.request", "buffer[line_end + 2:consumed - 4]"),
     ("worker.http1.request", "buffer[line_end:consumed]"),
     ("worker.http1.request", "memo.block.split(b'\\r\\n')[1:-2]"),
-    ("worker.http1.request_line", "raw[4:-9]"),
     ("worker.http1.unusual_head", "buffer[start:consumed]"),
     ("worker.http1.unusual_head", "buffer[start:line_end]"),
     ("worker.http1.unusual_head", "head[line_end + 2:-4]"),
@@ -126,7 +123,7 @@ IN_ORDER = {
     ("worker.upstream.protocols.closing", "packet[position:position + 2]"),
     ("worker.upstream.protocols.fastcgi", "data[HEADER:end]"),
     ("worker.upstream.protocols.fastcgi", "data[place:end]"),
-    ("worker.upstream.protocols.http1", "before.lines[start:place]"),
+    ("worker.upstream.protocols.http1", "composed.lines[start:place]"),
 }
 
 

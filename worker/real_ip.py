@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from copy import copy
 from functools import lru_cache
 
 from worker.limits.check import Check
 from wproxy.config.model import Location
-from wproxy.http import FieldsLike, Request
+from wproxy.http import Request
 from wproxy.maps.addresses import parse_ip
 from wproxy.route import Answer
 
@@ -45,11 +44,12 @@ class RealIp(Check):
         if self.header == "proxy_protocol":
             self._believe_proxy_protocol(request)
             return
-        # The fields belong to one connection; equal ones come again and again there.
+        # The fields belong to one connection; equal ones come again and again there. What is remembered for a block of them holds
+        # for one client: locations that trust other proxies see another one, and both may lead to the same named location.
         found = request.fields.cache.get(self)
         if found is None:
             named = self._named_client(request)
-            found = request.fields.cache[self] = (*named, apart(request.fields)) if named else ()
+            found = request.fields.cache[self] = (*named, request.fields.apart()) if named else ()
         if found:
             address, port, fields = found
             request.take_client(client.seen_at(address, port), fields)
@@ -70,19 +70,8 @@ class RealIp(Check):
         if address is not None:
             found = request.fields.cache.get(self)
             if found is None:
-                found = request.fields.cache[self] = apart(request.fields)
+                found = request.fields.cache[self] = request.fields.apart()
             request.take_client(client.seen_at(address[0], header.source_port), found)
-
-
-def apart(fields: FieldsLike) -> FieldsLike:
-    """Return the same fields with a memory of their own.
-
-    What is remembered for a block of fields holds for one client. Locations that trust other proxies see another one, and both
-    may lead to the same named location.
-    """
-    other = copy(fields)
-    other.cache, other.difference = {}, None
-    return other
 
 
 def trusting(location: Location) -> Trusts:

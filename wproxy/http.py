@@ -153,8 +153,27 @@ class RequestLineLike:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
+class FieldsForm:
+    """The header fields that successive requests of a connection have in common: all but the values of some lines.
+
+    indexes: those lines, none of which is a repeated one. names: their lower-case names. cache: results that are the same for all
+    requests of this form, by whatever has worked them out.
+    """
+
+    __slots__ = ("cache", "indexes", "names")
+
+    def __init__(self, indexes: list[int], names: list[bytes]) -> None:
+        self.indexes = indexes
+        self.names = names
+        self.cache: dict[Any, Any] = {}
+
+
 class FieldsLike:
-    """The header fields of a request, as every client protocol provides them."""
+    """The header fields of a request, as every client protocol provides them.
+
+    form: what they have in common with those of earlier requests, with their own values for the other lines in `varied`; None
+    where that is not known.
+    """
 
     __slots__ = (
         "cache",
@@ -162,13 +181,15 @@ class FieldsLike:
         "connection_options",
         "content_length",
         "difference",
+        "form",
         "host",
         "host_port",
-        "lines",
         "upgrade",
+        "varied",
     )
 
-    lines: tuple[tuple[bytes, bytes, bytes], ...]
+    form: FieldsForm | None
+    varied: list[bytes]
     host: bytes | None
     host_port: int | None
     content_length: int
@@ -178,8 +199,17 @@ class FieldsLike:
     cache: dict[Any, Any]
     difference: tuple[list[int], dict[Any, Any]] | None
 
+    @property
+    def lines(self) -> tuple[tuple[bytes, bytes, bytes], ...]:
+        """Return (lower-case name, name as spelled, value) of each line."""
+        raise NotImplementedError
+
     def get(self, name: bytes) -> bytes | None:
         """Return the value of a field by its lower-case name; repeated lines are joined."""
+        raise NotImplementedError
+
+    def apart(self) -> FieldsLike:
+        """Return the same fields with a memory of their own, for another client than that of the connection."""
         raise NotImplementedError
 
     def with_lines(self, lines: tuple[tuple[bytes, bytes, bytes], ...]) -> FieldsLike:

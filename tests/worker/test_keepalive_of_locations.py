@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conversation import Stage, get
+from conversation import End, Stage, get
 
 Make = Callable[[str], Stage]
 
@@ -85,3 +85,34 @@ def test_the_same_head_that_leads_elsewhere_once_has_its_own_time_again(stage: C
     assert client.take().endswith(b"up")
     s.advance(30)
     assert client.is_open()
+
+
+def test_heads_that_differ_in_values_are_kept_as_each_one_says(front: Make) -> None:
+    """The browsers of keepalive_disable are looked up in each request, and so are its version and its location."""
+    text = f"keepalive_timeout 60s; {SHORT} location /not-safari {{ keepalive_disable safari; return 200 browsers; }} return 200 root;"
+    s = front(f"server {{ listen 127.0.0.1:8080; {text} }}".replace("return 200 root;", "location / { return 200 root; }"))
+
+    def asked(client: End, number: int, path: bytes = b"/", method: bytes = b"GET", version: bytes = b"HTTP/1.1") -> bytes:
+        agent = b"(Macintosh; Intel Mac OS X) Safari/%d" % number if number > 90 else b"%d" % number
+        lines = b"User-Agent: %b\r\nCookie: a=%d" % (agent, number)
+        client.send(b"%b %b %b\r\nHost: a\r\n%b\r\n\r\n" % (method, path, version, lines))
+        return client.take()
+
+    for last in ((91, b"/not-safari"), (9, b"/", b"GET", b"HTTP/1.0")):
+        client = s.client()
+        for number in range(5):
+            assert b"\r\nConnection: keep-alive\r\n" in asked(client, number)
+        assert b"\r\nConnection: keep-alive\r\n" in asked(client, 6, b"/not-safari")
+        assert b"\r\nConnection: keep-alive\r\n" in asked(client, 91)
+        assert b"\r\nConnection: close\r\n" in asked(client, *last)
+        assert client.is_closed()
+    client = s.client()
+    for number in range(5):
+        asked(client, number)
+    asked(client, 6, b"/short")
+    s.advance(4)
+    asked(client, 7)
+    s.advance(30)
+    asked(client, 8, b"/short")
+    s.advance(6)
+    assert client.is_closed()

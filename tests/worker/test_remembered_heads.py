@@ -24,6 +24,7 @@ from worker.upstream.answers import MOST_LOCATIONS, AnswerPlan, client_fields
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.peers import Group
+from worker.upstream.protocols.http1 import MOST_COMPOSED
 from wproxy.config.model import Location
 from wproxy.http import Attempt, Client, ResponseFields
 
@@ -267,6 +268,22 @@ def test_pipelined_heads_of_one_form_are_told_apart(front):
             assert re.search(rb"\r\nCookie: [^\r]*\r\n", heard)[0] == re.search(rb"\r\nCookie: [^\r]*\r\n", head)[0]
             client.receives_head()
             client.receives(b"ok")
+
+
+def test_heads_of_one_form_are_remembered_for_few_locations(front):
+    names = range(2 * MOST_COMPOSED)
+    locations = " ".join(f"location /{name}/ {{ proxy_pass http://ONE; proxy_set_header X-Own {name}; }}" for name in names)
+    s = front(f"server {{ listen 127.0.0.1:8080; {locations} }}")
+    client, upstreams = s.client(), Upstreams(s)
+    for turn, name in enumerate((0, 0, *names, *names, 0)):
+        client.send(get(b"/%d/" % name, b"A: 1", b"Cookie: a=%d" % turn, b"B: 1"))
+        heard = upstreams[0].receives_head()
+        assert b"\r\nX-Own: %d\r\n" % name in heard and b"\r\nA: 1\r\nCookie: a=%d\r\nB: 1\r\n" % turn in heard
+        upstreams[0].send(ok())
+        client.receives_head()
+        client.receives(b"ok")
+    (connection,) = s.worker.clients.connections
+    assert len(connection.shape.cache) <= MOST_COMPOSED
 
 
 def test_connections_that_begin_with_the_same_head_find_their_own_way(front):

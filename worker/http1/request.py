@@ -35,7 +35,6 @@ from worker.http1.head_shape import learn_shape
 from worker.http1.hosts import HOST_LINE
 from worker.http1.request_fields import parse_request_fields, refusal_of_version, vary_request_fields
 from worker.http1.request_line import (
-    parse_plain_line,
     parse_request_line,
     read_line,
     refusal_of_long_line,
@@ -71,6 +70,13 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
     Raises ClientError. `memo` belongs to the connection, which always uses it with the same limits.
     """
     taken = memo.taken
+    shape = memo.shape
+    if shape is not None and taken is not None:
+        alike = shape.read(buffer, limits, taken[1])
+        if alike is not None:
+            memo.head = buffer
+            memo.taken = alike
+            return alike
     if taken is not None and buffer[: len(memo.head)] == memo.head:  # `startswith` takes twice as many instructions
         return taken
     if taken is None:
@@ -82,11 +88,7 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
             memo.block = known.block
             memo.taken = taken = (known.line, known.fields.for_another_connection(), len(buffer))
             return taken
-    known_shape = memo.shape
-    if known_shape is not None and taken is not None:
-        alike = _take_head_alike(buffer, limits, memo)
-        if alike is not None:
-            return alike
+    elif shape is not None:
         memo.shape = None
         memo.block = memo.head[len(taken[0].line) :]
     line_end = buffer.find(b"\r\n")
@@ -136,31 +138,12 @@ def take_request_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tupl
         memo.taken = taken = (line, fields, consumed)
         if varied is not None and raw_lines is not None and consumed == len(buffer) <= limits.least:
             assert varied.difference is not None
-            memo.shape = learn_shape(raw_lines, varied, varied.difference[0], known_shape)
+            memo.shape = learn_shape(raw_lines, varied, varied.difference[0], shape)
+            if memo.shape is not None:
+                memo.block = b""
+                memo.lines = None
         return taken
     return line, fields, consumed
-
-
-def _take_head_alike(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:
-    """Take a head that is alone and has the form of the last one; None for any other."""
-    line_end = buffer.find(b"\r\n")
-    if line_end <= 0 or len(buffer) > limits.least or memo.shape is None or memo.taken is None:
-        return None
-    raw = buffer[:line_end]
-    line = limits.known_lines.get(raw)
-    if line is None:
-        line = parse_plain_line(raw)
-        if line is None:
-            return None
-        limits.known_lines.remember(line)
-    fields = memo.shape.read(buffer, line_end, memo.taken[1])
-    if fields is None or (fields.only_version and fields.only_version != line.version):
-        return None
-    memo.head = buffer
-    memo.block = b""
-    memo.lines = None
-    memo.taken = taken = (line, fields, len(buffer))
-    return taken
 
 
 def effective_host(line: RequestLine, fields: RequestFields) -> tuple[bytes | None, int | None]:

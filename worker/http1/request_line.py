@@ -36,27 +36,36 @@ _PLAIN_VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 # Turns every byte that a target must not have into another one: a target that stays as it is has none. (With bytes to delete,
 # `translate` makes a table each time, which takes three times as long.)
 _TARGET_TABLE = bytes(byte if byte > 0x20 and byte not in b"#\x7f" else byte ^ 0x80 for byte in range(256))
+# The same for a target that is nothing but a path, in which at most slashes have to be looked at.
+_SIMPLE_TABLE = bytes(byte if byte > 0x20 and byte not in b"#%.?\x7f" else byte ^ 0x80 for byte in range(256))
 
 
 def parse_plain_line(raw: bytes, versions: dict[bytes, int] = _PLAIN_VERSIONS) -> RequestLine | None:
     """Read a plain request line; None for any other, good or bad. versions: those that it may have, by their words."""
     # Of the ways to look into bytes that CPython 3.11 has, this takes those with the fewest instructions: a number in bytes 230,
-    # a slice that is compared 500, `replace` 650, `startswith` 950, `find` 1,130; bytes in bytes, first tried as a number, 1,700.
-    if raw[:5] == b"GET /" and raw[-9:] == b" HTTP/1.1" and versions is _PLAIN_VERSIONS:
-        method, path, version = b"GET", raw[4:-9], 11
+    # `removeprefix` 490, a slice that is compared 750, `replace` 650, `startswith` 950, `find` 1,130; bytes in bytes, first tried
+    # as a number, 1,700.
+    target = raw.removeprefix(b"GET ")
+    path = target.removesuffix(b" HTTP/1.1")
+    if target is not raw and path is not target and versions is _PLAIN_VERSIONS:
+        method, version = b"GET", 11
     else:
         pieces = raw.split(b" ")
         if len(pieces) != 3 or pieces[0] not in _PLAIN_METHODS or pieces[2] not in versions:
             return None
         method, path, version = pieces[0], pieces[1], versions[pieces[2]]
-    if path[:1] != b"/" or path.translate(_TARGET_TABLE) != path:
-        return None
     target = path
     args = None
-    if 63 in target:  # "?"
-        path, _, args = target.partition(b"?")
-    # "%" and "."
-    if 37 in path or path.replace(b"//", b"/") is not path or (46 in path and path.replace(b"/.", b"/") is not path):
+    if path.translate(_SIMPLE_TABLE) != path:
+        if path.translate(_TARGET_TABLE) != path:
+            return None
+        path, mark, rest = path.partition(b"?")
+        if mark:
+            args = rest
+        # "%" and "."
+        if 37 in path or (46 in path and path.replace(b"/.", b"/") is not path):
+            return None
+    if not path or path[0] != 47 or path.replace(b"//", b"/") is not path:
         return None
     # Not RequestLine(...): to call a class takes 800 instructions more.
     line = _new_line(RequestLine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_requests import attributes_of
+from made_requests import attributes_of, facts_of_fields
 
 from worker.http1.fields import VALUE_BYTES
 from worker.http1.request_values import HeadLimits
@@ -430,7 +430,7 @@ def meaning(reader: RequestReader, fields: Pairs, end_stream: bool) -> tuple[obj
     slots = [getattr(line, name) for name in attributes_of(type(line))]
     return (
         *slots,
-        *(getattr(read, name) for name in attributes_of(type(read)) if name not in ("cache", "difference")),
+        *facts_of_fields(read),
         head.scheme,
         head.protocol,
     )

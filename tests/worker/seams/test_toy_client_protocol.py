@@ -53,8 +53,10 @@ class Line(RequestLineLike):
 class Fields(FieldsLike):
     """The fields of a request (FieldsLike): there are none."""
 
+    lines = ()
+
     def __init__(self) -> None:
-        self.lines = ()
+        self.form = None
         self.host = self.host_port = self.upgrade = self.difference = None
         self.content_length = -1
         self.chunked = False

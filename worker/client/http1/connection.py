@@ -10,7 +10,7 @@ from wproxy.bodies import Outlet
 from wproxy.browsers import stays_connected
 from wproxy.config.model import Location, Server
 from wproxy.failures import ClientGone
-from wproxy.http import REASONS, Client, Request
+from wproxy.http import REASONS, Client, FieldsForm, Request
 from wproxy.route import Route
 
 Head = tuple[RequestLine, RequestFields, int]
@@ -22,8 +22,9 @@ class Connection(HeadMemo):
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
     patience: for so many seconds. chunk: the size of a read, small after a small first request, until one fills it. routed_*:
     the line and the fields of the last head, its location and its route; last_request, expires: the request, or the time, from
-    which the connection is not kept, for that head and location. is_over: whether the last request is, and only its body or the
-    end of the connection is awaited; is_refused: whether its head was refused.
+    which the connection is not kept, for that head and location. routed_form: the form of that head, where they and `patience`
+    hold for all GET requests of it in 1.1 that have the same route. is_over: whether the last request is, and only its body or
+    the end of the connection is awaited; is_refused: whether its head was refused.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Connection(HeadMemo):
         "request",
         "routed_by",
         "routed_fields",
+        "routed_form",
         "routed_host",
         "routed_line",
         "routed_server",
@@ -66,6 +68,7 @@ class Connection(HeadMemo):
         self.request: Request | None = None
         self.routed_line: RequestLine | None = None
         self.routed_fields: RequestFields | None = None
+        self.routed_form: FieldsForm | None = None
         self.routed_to: Location = plan.fallback
         self.routed_by: Route = self.routed_to.route
         self.routed_host: bytes | None = None
@@ -153,6 +156,7 @@ class Connection(HeadMemo):
         patience = route.keepalive_timeout[0]
         if patience != self.patience:
             self.patience = patience
+            self.routed_form = None
             if self.routed_by is not self.routed_to.server.entry:
                 self.routed_line = None  # the same head need not lead here again
         if (

@@ -205,15 +205,27 @@ def make_request(connection: Connection, head: Head) -> Request:
         route = connection.routed_by
     else:
         location, route = find_way_again(connection, line, fields, request)
+        form = fields.form
+        if (
+            form is None
+            or form is not connection.routed_form
+            or route is not connection.routed_by
+            or line.method != b"GET"
+            or line.version != 11
+        ):
+            keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
+            if keeps and (line.method == b"POST" or "safari" in route.keepalive_disable):
+                keeps = stays_connected(line.method, fields.get(b"user-agent") or b"", route.keepalive_disable)
+                form = None  # that field may be one of those that vary
+            elif form is not None and (line.method != b"GET" or line.version != 11):
+                form = None
+            connection.last_request = route.keepalive_requests if keeps and route.keepalive_timeout[0] else 0
+            connection.expires = client.started + route.keepalive_time
+            connection.patience = route.keepalive_timeout[0]
+            connection.routed_form = form
         connection.routed_to, connection.routed_by = location, route
         # The captures of a regex belong to this request: the next one must find its own.
         connection.routed_line, connection.routed_fields = (line, fields) if request.captures is None else (None, None)
-        keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
-        if keeps and (line.method == b"POST" or "safari" in route.keepalive_disable):
-            keeps = stays_connected(line.method, fields.get(b"user-agent") or b"", route.keepalive_disable)
-        connection.last_request = route.keepalive_requests if keeps and route.keepalive_timeout[0] else 0
-        connection.expires = client.started + route.keepalive_time
-        connection.patience = route.keepalive_timeout[0]
     request.exchange = connection
     request.location = location
     request.route = route

@@ -24,7 +24,7 @@ from worker.upstream.sending import push, push_body, push_file, sending_failed
 from wproxy.config.model import Location
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.failures import ClientError, UpstreamFailure
-from wproxy.http import Request
+from wproxy.http import FieldsForm, Request
 from wproxy.native import mypyc_attr
 from wproxy.request_body import UNKNOWN_LENGTH
 from wproxy.template import Template, checked, literal
@@ -229,23 +229,13 @@ class Composed:
 
     values: those of the templates. remote_addr, scheme: those of the client that they were read for. lines: the lines after the
     request line. begin: the index of the client's own lines among those. places: for each line of the client its place there, 0
-    for none: a list that is empty until it is needed. differing: the client's lines that differed from the block before; None
-    where the templates read one of these. spots: where they always differ, (index among the pieces of the head, index of the
-    client's line) for each that is passed on; `lines` then has old values of these.
+    for none: a list that is empty until it is needed.
     """
 
-    __slots__ = ("begin", "differing", "lines", "places", "remote_addr", "scheme", "spots", "values")
+    __slots__ = ("begin", "lines", "places", "remote_addr", "scheme", "values")
 
     def __init__(
-        self,
-        values: list[bytes | None],
-        remote_addr: bytes,
-        scheme: bytes,
-        lines: list[bytes],
-        begin: int,
-        places: list[int],
-        differing: list[int] | None = None,
-        spots: list[tuple[int, int]] | None = None,
+        self, values: list[bytes | None], remote_addr: bytes, scheme: bytes, lines: list[bytes], begin: int, places: list[int]
     ) -> None:
         self.values = values
         self.remote_addr = remote_addr
@@ -253,12 +243,29 @@ class Composed:
         self.lines = lines
         self.begin = begin
         self.places = places
-        self.differing = differing
+
+
+class ComposedForm:
+    """The heads of a location for requests whose fields have one form (FieldsLike.form), in pieces. It is never changed.
+
+    length: that of the body. pieces: method, space, target, then the rest around the values that vary; empty where heads cannot
+    be made so, because a template reads such a value. spots: (index of a piece, index of the varied value that it is).
+    """
+
+    __slots__ = ("length", "pieces", "spots")
+
+    def __init__(self, length: int, pieces: list[bytes], spots: list[tuple[int, int]]) -> None:
+        self.length = length
+        self.pieces = pieces
         self.spots = spots
 
 
-# Everything after the request line; its parts; the same in pieces around the values that differ, where it is known which do.
-Tail = tuple[bytes, Composed, "list[bytes]"]
+# A connection remembers the heads of so many locations in pieces.
+MOST_COMPOSED = 8
+
+
+# Everything after the request line, and its parts.
+Tail = tuple[bytes, Composed]
 
 
 # A head: its request line, the length of the body, what comes after the line, all of it.
@@ -344,6 +351,24 @@ class HTTP1HeadPlan:
                     tail = None
                 elif known_line is line:
                     return head
+            elif request.fields.form is not None and line.authority is None:
+                form = request.fields.form
+                common: ComposedForm | None = form.cache.get(self)
+                if common is None or common.length != length:
+                    if len(form.cache) >= MOST_COMPOSED:
+                        form.cache.clear()
+                    common = form.cache[self] = _compose_form(request, self, length, form)
+                if common.pieces:
+                    pieces = common.pieces.copy()
+                    pieces[0] = line.method
+                    if self.sends_origin and request.origin_stands and line.raw_ok and not request.upstream_uri:
+                        pieces[2] = line.origin
+                    else:
+                        pieces[2] = request_target(request, self.location, self.target)
+                    varied = request.fields.varied
+                    for spot, index in common.spots:
+                        pieces[spot] = varied[index]
+                    return b"".join(pieces)
         if tail is None:
             difference = request.fields.difference
             other: Remembered | None = None
@@ -416,80 +441,77 @@ def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> Tail:
     remembered = difference[1].get(plan) if difference is not None else None
     if difference is None or remembered is None or remembered[1] != length:
         composed = _compose(request, plan, length, [read(request) for read in plan.readers])
-        return b"\r\n".join(composed.lines), composed, []
+        return b"\r\n".join(composed.lines), composed
     differing = difference[0]
     tail: Tail = remembered[2]
-    _, before, pieces = tail
-    if differing is before.differing and request.line.authority is None:
-        # The same lines again, and the templates read none of them.
-        if before.spots is None:
-            before, pieces = _take_apart(request, before, differing)
-        else:
-            pieces = pieces.copy()
-            lines = fields.lines
-            for spot, index in before.spots:
-                pieces[spot] = lines[index][2]
-        return b"".join(pieces), before, pieces
-    keeps = bool(differing) and _keeps_values(request, plan, differing)
-    values = before.values if keeps else [read(request) for read in plan.readers]
+    before = tail[1]
+    values = before.values if _keeps_values(request, plan, differing) else [read(request) for read in plan.readers]
     if before.values is not values and before.values != values:
         composed = _compose(request, plan, length, values)
     elif differing:
-        composed = _vary(request, plan, before, differing, keeps)
+        composed = _vary(request, plan, before, differing)
     else:
         return tail  # another connection has begun with the same head
-    return b"\r\n".join(composed.lines), composed, []
+    return b"\r\n".join(composed.lines), composed
 
 
 def _keeps_values(request: Request, plan: HTTP1HeadPlan, differing: list[int]) -> bool:
     """Whether the templates have the values of the block before on the connection: no field that they read is among these."""
     reads = plan.reads
-    if reads is None or request.line.authority is not None:
+    if reads is None or not differing or request.line.authority is not None:
         return False
     fields = request.fields.lines
     return reads.isdisjoint([fields[index][0] for index in differing])
 
 
-def _vary(request: Request, plan: HTTP1HeadPlan, before: Composed, differing: list[int], keeps: bool) -> Composed:
-    """Return the lines of the block before with the client's values that differ. keeps: whether these are in no template."""
+def _vary(request: Request, plan: HTTP1HeadPlan, before: Composed, differing: list[int]) -> Composed:
+    """Return the lines of the block before with the client's values that differ."""
     lines = before.lines.copy()
     places = before.places
     fields = request.fields.lines
     if not places:
-        begin = before.begin
-        dropped = _dropped(request, plan)
-        for lower, _, _ in fields:
-            passes = plan.passes_fields and lower not in dropped
-            places.append(begin if passes else 0)
-            begin += passes
-    old = before.differing if before.spots is not None and before.differing is not None else ()
-    for index in (*differing, *old):
+        places += _places(request, plan, before.begin)
+    for index in differing:
         place = places[index]
         if place:
             _, name, value = fields[index]
             lines[place] = name + b": " + value
-    return Composed(before.values, before.remote_addr, before.scheme, lines, before.begin, places, differing if keeps else None)
+    return Composed(before.values, before.remote_addr, before.scheme, lines, before.begin, places)
 
 
-def _take_apart(request: Request, before: Composed, differing: list[int]) -> tuple[Composed, list[bytes]]:
-    """Return the block before in pieces around the values that differ, and the pieces with those of this request."""
-    pieces: list[bytes] = []
+def _compose_form(request: Request, plan: HTTP1HeadPlan, length: int, form: FieldsForm) -> ComposedForm:
+    """Compose what the heads of requests of this form have in common, from one of them."""
+    fields = request.fields
+    # A body whose length is not that of the fields may have another one in each request.
+    if plan.reads is None or not plan.reads.isdisjoint(form.names) or length != fields.content_length:
+        return ComposedForm(length, [], [])
+    composed = _compose(request, plan, length, [read(request) for read in plan.readers])
+    places = _places(request, plan, composed.begin)
+    pieces: list[bytes] = [b"", b" ", b""]
     spots: list[tuple[int, int]] = []
-    fields = request.fields.lines
+    text = plan.version_line
     start = 0
-    for index in differing:
-        place = before.places[index]
+    for number, index in enumerate(form.indexes):
+        place = places[index]
         if place:
-            _, name, value = fields[index]
-            first = [b""] if start else []
-            pieces += b"\r\n".join([*first, *before.lines[start:place], name + b": "]), value
-            spots.append((len(pieces) - 1, index))
+            _, name, value = fields.lines[index]
+            pieces += text + b"".join([line + b"\r\n" for line in composed.lines[start:place]]) + name + b": ", value
+            spots.append((len(pieces) - 1, number))
+            text = b"\r\n"
             start = place + 1
-    first = [b""] if start else []
-    pieces.append(b"\r\n".join([*first, *before.lines[start:]]))
-    return Composed(
-        before.values, before.remote_addr, before.scheme, before.lines, before.begin, before.places, differing, spots
-    ), pieces
+    pieces.append(text + b"\r\n".join(composed.lines[start:]))
+    return ComposedForm(length, pieces, spots)
+
+
+def _places(request: Request, plan: HTTP1HeadPlan, begin: int) -> list[int]:
+    """Return the place of each of the client's lines in a head, 0 where it is not passed on. begin: that of the first one."""
+    dropped = _dropped(request, plan)
+    places: list[int] = []
+    for lower, _, _ in request.fields.lines:
+        passes = plan.passes_fields and lower not in dropped
+        places.append(begin if passes else 0)
+        begin += passes
+    return places
 
 
 def _compose(request: Request, plan: HTTP1HeadPlan, length: int, values: list[bytes | None]) -> Composed:
