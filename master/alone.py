@@ -17,6 +17,7 @@ import signal
 import threading
 import traceback
 
+from master.daemon import flush_standard_streams
 from master.ending import Ending
 from master.environment import confine_environment, new_binary_environment
 from master.generation import Generation, Work
@@ -51,7 +52,7 @@ class Alone:
         self._is_left_over = False
 
     def run(self, configuration: Configuration) -> int:
-        """Start, and serve until told to stop; return the exit code."""
+        """Start, serve until told to stop, and exit; return the exit code only if it could not start."""
         state = self._state
         block_signals()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the copies that reloads leave
@@ -76,7 +77,11 @@ class Alone:
         if self._is_left_over:
             os._exit(0)
         self._ending.stop_reloading("stop")
-        return self._ending.leave()
+        code = self._ending.leave()
+        # As the process of a worker ends. Requests under way would run on while the interpreter takes its modules apart:
+        # compiled coroutines crash then.
+        flush_standard_streams()
+        os._exit(code)
 
     def _assign(self, generation: Generation) -> Assignment:
         state = self._state

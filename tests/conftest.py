@@ -47,6 +47,15 @@ def pytest_report_header() -> str:
     return f"wproxy: {how_it_runs()}"
 
 
+def pytest_collection_finish() -> None:
+    """Give generated examples as much time as they need: on a busy machine any of them may take longer than Hypothesis allows."""
+    if "hypothesis" in sys.modules:
+        from hypothesis import settings
+
+        settings.register_profile("wproxy", deadline=None)
+        settings.load_profile("wproxy")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests that cannot hold where modules are compiled; each says why."""
     if how_it_runs() == "interpreted":

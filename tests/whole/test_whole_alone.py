@@ -1,7 +1,9 @@
 """`master_process off`, one process for everything; `worker_processes 0`, a master alone."""
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 
 import psutil
@@ -67,6 +69,22 @@ def test_one_process_serves_reloads_under_load_and_is_ended_by_quit(start, big):
     assert front.program.wait() == 0  # at once: QUIT is TERM here
     assert not (front.directory / "wproxy.pid").exists()
     slow.close()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_requests_under_way_are_cut_when_the_process_ends(start, big, tmp_path):
+    site = text("x", big).replace("location.", "http2 = true\n        location.", 1)
+    front = start(site, main="master_process = false", workers=0)
+    got = [tmp_path / "one", tmp_path / "other"]
+    each = [word for path in got for word in (f"http://127.0.0.1:{front.port}/big", "--output", str(path))]
+    command = ["curl", "--silent", "--http2-prior-knowledge", "--parallel", "--parallel-immediate", *each]
+    with connect(front.port) as plain, subprocess.Popen(command, stderr=subprocess.DEVNULL) as streams:
+        plain.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        plain.recv(100)
+        until(lambda: all(path.exists() and path.stat().st_size for path in got), "requests under way")
+        front.signal(signal.SIGTERM)
+        assert front.program.wait() == 0
+        streams.wait(20)
 
 
 def test_what_is_left_of_a_generation_ends_with_the_process(start, big):
