@@ -38,6 +38,15 @@ def test_its_own_host_counts(front: Make) -> None:
     assert client.is_closed()
 
 
+def test_the_host_in_its_line_comes_before_its_own_host(front: Make) -> None:
+    s = front(SERVERS)
+    client = s.client().send(b"GET http://other/a HTTP/1.1\r\nHost: first\r\nX-A: b\r\nBad Name: x\r\n\r\n")
+    answer = client.take()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nX-Of: other\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nother")
+
+
 def test_a_refused_head_behind_a_good_request_counts_only_itself(front: Make) -> None:
     refused = b"GET /a HTTP/1.1\r\nX-A: b\r\n\r\n"
     s = front(SERVERS + "server { listen 127.0.0.1:8080; server_name good; location / { return 200 good; } }")

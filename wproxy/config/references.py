@@ -18,7 +18,9 @@ from wproxy.maps.charset_map import CharsetMap
 
 if TYPE_CHECKING:
     from wproxy.config.model import Location
+    from wproxy.directives.listen import ServerName
 
+_NO_REFERRER = 'the "none" or "blocked" referers are specified in the "valid_referers" directive without any valid referer'
 _STORING = ("proxy", "fastcgi", "uwsgi", "scgi")
 # Directives that exclude some others in their block.
 # Caches that have no key by default.
@@ -34,6 +36,7 @@ class References:
         self._look_up = look_up
         self._thread_pools = {DEFAULT_POOL}
         self._missing: set[tuple[str, str]] = set()
+        self._referrers_without_host: set[Position | None] = set()
 
     def name_thread_pools(self, main: Scope, root: Node | None) -> None:
         """Record the pools of the main level. root: the main block, which also has pools that could not be read."""
@@ -97,6 +100,20 @@ class References:
                 if name in known:
                     self._problem(f'conflicting parameter "{name}"', line.position)
             known.update(each.names)
+
+    def check_referrers_for_hosts(self, location: Location, server_names: tuple[ServerName, ...]) -> None:
+        """Check that valid_referers with `none` or `blocked` name a host, too; regexes do not count (nginx refuses it)."""
+        lines = location.valid_referers
+        words = frozenset(word for line in lines for word in line.words)
+        if words.isdisjoint(("none", "blocked")) or any(line.names for line in lines):
+            return
+        # A server without a name has the empty one.
+        if "server_names" in words and (not server_names or any(name.regex is None for name in server_names)):
+            return
+        position = location.written["valid_referers"][-1].position
+        if position not in self._referrers_without_host:  # inner locations inherit it
+            self._referrers_without_host.add(position)
+            self._problem(_NO_REFERRER, position)
 
     def check_apart(self, scope: Scope, outer: Scope | None) -> None:
         """Check that directives that exclude each other are not set in one block."""

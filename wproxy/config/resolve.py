@@ -328,6 +328,8 @@ class _Resolver:
             self.problem(text, _place(scope, position, "dashboard"))
         if self.traced is None and "otel_trace" in scope.written and location.otel_trace.constant != b"off":
             self.traced = scope.written["otel_trace"][-1].position
+        if location.valid_referers:
+            self.references.check_referrers_for_hosts(location, server.names)
         location.referer_test = referer_test(location.valid_referers, server.names)
         location.upstream = None
         # Where there are several, the last one counts. They are not inherited, so they are in the order of the file.

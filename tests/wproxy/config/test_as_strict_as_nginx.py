@@ -10,6 +10,7 @@ from wproxy.config.tree import ConfigurationError
 PASS = "proxy_pass http://127.0.0.1:1;"
 AFTER = '"proxy_redirect default" should be placed after the "proxy_pass" directive'
 VARIABLES = '"proxy_redirect default" cannot be used with "proxy_pass" directive with variables'
+NO_REFERRER = 'the "none" or "blocked" referers are specified in the "valid_referers" directive without any valid referer'
 LATER = 'unknown log format "f", which is defined further down at nginx.conf:1: put that before this'
 NETWORK = "low address bits of 10.0.0.1/8 are meaningless"
 
@@ -22,6 +23,9 @@ REFUSED = [
     ("geo $1 $x { default a; }", 'unknown "1" variable'),
     ("upstream u { server 127.0.0.1:1; sticky route $1; }", 'unknown "1" variable'),
     ("upstream u { server 127.0.0.1:1; sticky learn create=$1 lookup=$uri zone=a:1m; }", 'unknown "1" variable'),
+    ("server { valid_referers none; location / { location /a { } } location /b { valid_referers a.example; } }", NO_REFERRER),
+    (r"server { location / { valid_referers blocked ~\.example; } }", NO_REFERRER),
+    (r"server { server_name ~^a; location / { valid_referers none server_names; } }", NO_REFERRER),
     ('access_log a f; log_format f "a";', LATER),
     ('server { location / { access_log a f; } } log_format f "a";', LATER),
     *(
@@ -37,6 +41,9 @@ REFUSED = [
     ),
 ]
 TAKEN = [
+    "server { location / { valid_referers none blocked server_names; } }",
+    r"server { server_name ~^a *.b.example; location / { valid_referers none server_names; valid_referers ~a; } }",
+    "server { location / { valid_referers none; valid_referers http://a.example; } location /r { valid_referers ~a; } }",
     f"server {{ location / {{ {PASS} proxy_redirect default; proxy_redirect default; proxy_redirect /a /b; }} }}",
     f"server {{ proxy_redirect off; location / {{ {PASS} proxy_redirect /a /b; }} }}",
     'log_format f "a"; server { access_log off; access_log a f; }',

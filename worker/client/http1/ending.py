@@ -199,8 +199,8 @@ def reset_if_asked(connection: Connection, location: Location) -> None:
 def unreadable_request(connection: Connection) -> Request:
     """Return a request for the log when none could be read: with its line if it is valid, otherwise with the bytes that arrived.
 
-    If a Host could be read, the error page is that of the server it names, as for any other request; otherwise that of the
-    default server.
+    If a host could be read, in the line or in Host, the error page is that of the server it names, as for any other request;
+    otherwise that of the default server.
     """
     connection.client.requests += 1
     head = first_head(connection.buffer)
@@ -219,9 +219,10 @@ def unreadable_request(connection: Connection) -> Request:
     request = Request(connection.client, line, fields, connection.client.clock.now)
     request.request_length = length
     request.lead_to(connection.plan.default.locations.fallback)
-    if fields.host is not None:
+    host = line.authority or fields.host
+    if host is not None:
         with suppress(RegexTimedOut):
-            server = connection.client.listener.servers.find(fields.host, request)
+            server = connection.client.listener.servers.find(host, request)
             request.lead_to(server.locations.fallback)
     request.server = request.location.server
     request.keepalive = False
