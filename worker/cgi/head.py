@@ -11,6 +11,7 @@ import re
 from worker.http1.fields import shown
 from worker.http1.response import ResponseHead, read_response_fields, read_status_line
 from wproxy.failures import UpstreamFailure
+from wproxy.http import REASONS
 
 _HEAD_END = re.compile(rb"(?:\A|\n)\r?+\n").search
 _STATUS = re.compile(rb"([1-9][0-9][0-9])(?: ++([^\x00-\x1f\x7f]*+))?+").fullmatch
@@ -73,8 +74,9 @@ def parse_cgi_head(block: bytes, may_be_http: bool = False) -> ResponseHead:
 
 
 def _read_status(value: bytes) -> tuple[int, bytes]:
-    """Return status and reason of a Status field. Raises UpstreamFailure."""
+    """Return status and reason of a Status field; without a reason it is the usual one. Raises UpstreamFailure."""
     match = _STATUS(value)
     if match is None:
         raise UpstreamFailure("invalid_header", f'upstream sent invalid status "{shown(value)}"')
-    return int(match[1]), match[2] or b""
+    status = int(match[1])
+    return status, match[2] or REASONS.get(status, "").encode("ascii")

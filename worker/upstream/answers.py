@@ -96,7 +96,7 @@ def plain_fields(head: ResponseHead, plan: AnswerPlan) -> ResponseFields:
     lines = []
     for lower, name, value in head.lines:
         if lower == b"content-type" and lower not in hidden:
-            content_type = value
+            content_type = value or None
         elif lower not in hidden:
             lines.append((name, value))
     return ResponseFields(

@@ -14,7 +14,9 @@ LIMIT = 4096
 HEADS = [
     (b"Content-Type: text/html\r\n\r\n", 200, b"OK", [b"Content-Type"], -1),
     (b"Status: 404 Not Found\r\nX-A: b\r\n\r\n", 404, b"Not Found", [b"Status", b"X-A"], -1),
-    (b"Status: 500\r\n\r\n", 500, b"", [b"Status"], -1),
+    (b"Status: 500\r\n\r\n", 500, b"Internal Server Error", [b"Status"], -1),
+    (b"Status: 503 \r\n\r\n", 503, b"Service Temporarily Unavailable", [b"Status"], -1),
+    (b"Status: 999\r\n\r\n", 999, b"", [b"Status"], -1),
     (b"status:   299   Odd one\n\n", 299, b"Odd one", [b"status"], -1),
     (b"Location: /x\r\n\r\n", 302, b"Moved Temporarily", [b"Location"], -1),
     (b"Location: /x\nStatus: 201 Made\n\n", 201, b"Made", [b"Location", b"Status"], -1),

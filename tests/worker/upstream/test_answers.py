@@ -24,6 +24,15 @@ def asked(s, client, request=get(), upstream=None):
     return upstream
 
 
+def test_a_content_type_without_a_value_is_none(stage):
+    s = stage()
+    client = s.client()
+    asked(s, client).send(b"HTTP/1.1 200 OK\r\nContent-Type: \r\nContent-Length: 2\r\n\r\nhi")
+    answer = client.take()
+    assert answer.endswith(b"\r\n\r\nhi")
+    assert b"Content-Type" not in answer
+
+
 # Early hints.
 
 
