@@ -52,6 +52,10 @@ class Template:
         """BLOCK, LOCATION, LINE, REQUEST or FIELDS; ask only when the configuration has been read."""
         return max((variable.varies for variable in self._variables), default=BLOCK)
 
+    def names(self, variable: str) -> bool:
+        """Whether the text has this variable of ours, by its own name."""
+        return find_variable(variable) in self._variables
+
     @property
     def reads(self) -> frozenset[bytes] | None:
         """The header fields that its value depends on, in lower case; None: any of them. For one that holds for a location."""

@@ -6,7 +6,7 @@ from worker.cache.dealings import Dealings
 from worker.cache.freshness import Freshness, configured_seconds, freshness_of
 from worker.cache.heads import stored_form
 from worker.cache.hits import StoredFields, judged_response
-from worker.cache.plan import is_met
+from worker.cache.plan import CachePlan, is_met
 from worker.cache.storing import Storing
 from worker.cache.writing import Writing
 from worker.http1.response import ResponseHead
@@ -16,7 +16,7 @@ from worker.upstream.proxied_body import ProxiedBody
 from wproxy.cache.header import BadFile, Header
 from wproxy.conditions import conditions_of
 from wproxy.dates import parse_http_date
-from wproxy.http import Request, Response
+from wproxy.http import Request, Response, has_no_body
 
 # The statuses whose validators describe what is stored.
 _VALIDATED = frozenset((200, 206))
@@ -62,6 +62,8 @@ def header_for(dealings: Dealings, request: Request, head: ResponseHead, fresh: 
         return "it is not buffered"
     if fresh.refusal:
         return fresh.refusal
+    if would_answer_get(plan, request, head):
+        return "it answers HEAD, and nothing in it would keep it from answering GET without a body"
     now = request.client.clock.wall
     valid = fresh.valid
     if not valid:
@@ -82,6 +84,17 @@ def header_for(dealings: Dealings, request: Request, head: ResponseHead, fresh: 
         etag=head.get(b"etag") or b"" if is_validated else b"",
         vary=fresh.vary,
         variant=dealings.variant_of(fresh.vary) if fresh.vary else bytes(16),
+    )
+
+
+def would_answer_get(plan: CachePlan, request: Request, head: ResponseHead) -> bool:
+    """Whether this answer to HEAD could be that to a GET: they have one key, and no length says that the body is missing."""
+    return (
+        request.method == b"HEAD"
+        and not plan.converts_head
+        and not plan.keys_method
+        and head.content_length < 0
+        and not has_no_body(head.status)
     )
 
 

@@ -45,15 +45,16 @@ class CachePlan:
 
     zones: those of its module, by name. methods: those whose answers are stored, HEAD and GET among them. converts_head: whether
     HEAD is sent as GET. use_stale: the failures after which a response is sent that is no longer valid, in the words of
-    UpstreamFailure.kind; `updating` among them. buffering: unbuffered answers are not stored. no_cache, bypass, purge:
+    UpstreamFailure.kind; `updating` among them. buffering: unbuffered answers are not stored. keys_method: whether HEAD and GET
+    are known to have keys of their own. no_cache, bypass, purge:
     conditions of which one has to hold. ignored: the fields that are not heeded. no_zone, no_method: the notes of requests that
     the cache is not for.
     """
 
     __slots__ = (
-        "_setting", "background_update", "buffering", "bypass", "converts_head", "ignored", "key", "lock", "lock_age",
-        "lock_timeout", "max_range_offset", "methods", "min_uses", "no_cache", "no_method", "no_zone", "purge", "revalidate",
-        "settings", "use_stale", "valid", "zones",
+        "_setting", "background_update", "buffering", "bypass", "converts_head", "ignored", "key", "keys_method", "lock",
+        "lock_age", "lock_timeout", "max_range_offset", "methods", "min_uses", "no_cache", "no_method", "no_zone", "purge",
+        "revalidate", "settings", "use_stale", "valid", "zones",
     )  # fmt: skip
 
     def __init__(self, settings: ModuleSettings, zones: dict[str, Cache]) -> None:
@@ -62,6 +63,10 @@ class CachePlan:
         self.zones = {name: zone for name, zone in zones.items() if zone.zone.kind == kind}
         self._setting: CacheSetting = settings.get("cache")
         self.key: Template | None = settings.get("cache_key")
+        if self.key is None:
+            self.keys_method = settings.module != "proxy"  # see `key_maker`
+        else:
+            self.keys_method = self.key.names("request_method") or self.key.names("request")
         self.methods = frozenset(method.upper().encode() for method in settings.get("cache_methods")) | {b"GET", b"HEAD"}
         self.converts_head: bool = settings.get("cache_convert_head", False)
         self.min_uses: int = settings.get("cache_min_uses")

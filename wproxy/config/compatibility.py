@@ -190,9 +190,10 @@ are reported, never silently ignored.
   Bodies are always written in the directory of the cache, whatever `use_temp_path` says. Without `fastcgi_cache_key` and the
   like the key is the method and the URL, where nginx keeps all responses under one empty key. A key may be longer than
   proxy_buffer_size, up to 64 KB with the head, and is stored all the same. A 416 for a stored response has lines of
-  `add_header ... always` once, where nginx writes them twice. What was stored for HEAD, with `proxy_cache_convert_head off` and
-  no `$request_method` in the key, does not answer a GET: nginx sends it without a body. Where the key has `$request_body`,
-  and the body is in a file or streamed, nothing is looked up or stored (`BYPASS`): in nginx all such requests have one key.
+  `add_header ... always` once, where nginx writes them twice. What HEAD has got, with `proxy_cache_convert_head off` or from
+  FastCGI, uwsgi or SCGI, and with no `$request_method` in the key, does not answer a GET: nginx sends it without a body, and
+  any HEAD empties a page. Without a Content-Length it is not stored. Where the key has `$request_body`, and the body is in a
+  file or streamed, nothing is looked up or stored (`BYPASS`): in nginx all such requests have one key.
 - `$proxy_host` and `$proxy_port` are those of the location's proxy_pass also where the request was answered before it came to
   that, by `return` or a refusal; nginx leaves them empty there.
 - `$request_completion` is empty, too, when a response was cut short because the upstream broke off, and `$bytes_sent` does not

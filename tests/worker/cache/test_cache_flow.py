@@ -446,6 +446,49 @@ def test_head_stores_the_body_for_others(cached):
     again.receives(BIG)
 
 
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=3600\r\n\r\n"
+
+
+def test_an_answer_to_head_of_unknown_length_does_not_answer_get(cached):
+    front = cached("proxy_cache_convert_head off; proxy_cache_key $uri;")
+    upstream = front.peers[0]
+    client = front.client().send(get(method=b"HEAD"))
+    first = upstream.accept()
+    assert first.receives_head().startswith(b"HEAD / ")
+    first.send(CHUNKED_HEAD)
+    assert status(client) == "MISS"
+    assert files(front) == []
+    client = front.client().send(get())
+    assert first.receives_head().startswith(b"GET / ")
+    first.send(ok(b"body", HOUR))
+    assert status(client) == "MISS"
+    client.receives(b"body")
+    client = front.client().send(get(method=b"HEAD"))
+    assert status(client) == "HIT"
+
+
+def test_an_answer_to_head_is_stored_where_the_key_has_the_method(cached):
+    front = cached("proxy_cache_convert_head off; proxy_cache_key $request_method$uri;")
+    client = front.client().send(get(method=b"HEAD"))
+    asked(front).send(CHUNKED_HEAD)
+    assert status(client) == "MISS"
+    assert status(front.client().send(get(method=b"HEAD"))) == "HIT"
+
+
+def test_head_does_not_empty_an_expired_response(cached):
+    front = cached("proxy_cache_convert_head off; proxy_cache_key $uri; proxy_cache_use_stale http_500;")
+    upstream = store(front, b"body", OLD)
+    client = front.client().send(get(method=b"HEAD"))
+    upstream.receives_head()
+    upstream.send(CHUNKED_HEAD)
+    assert status(client) == "EXPIRED"
+    client = front.client().send(get())
+    upstream.receives_head()
+    upstream.send(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
+    assert status(client) == "STALE"
+    client.receives(b"body")
+
+
 def test_purging(cached):
     front = cached("proxy_cache_purge $http_x_purge; proxy_cache_key $uri;")
     upstream = store(front, b"old", HOUR)
