@@ -66,6 +66,8 @@ HEADER = """\
 # system_calls: of the kernel, without waiting for events. calls: of functions, in Python. bytecodes: instructions of Python's virtual
 # machine, by version. instructions: those of the processor in user space, by build. bytes: memory of an idle connection, and of a
 # request under way on HTTP/2, by build, as malloc counts it: a tenth more than with Python's own allocator.
+#
+# Of the compiled build, instructions and bytes: `make compiled`, and the same command in build/compiled; then copy the table back.
 """
 
 
@@ -88,7 +90,15 @@ def name_of_build() -> str:
         platform.python_compiler(),
         "optimised" if optimised else "not optimised",
     ]
-    return ", ".join([*words, "wproxy compiled"] if is_compiled() else words)
+    return ", ".join([*words, f"wproxy compiled at level {level_of_compilation()}"] if is_compiled() else words)
+
+
+def level_of_compilation() -> str:
+    """Return the level of optimization at which this copy of the tree was compiled, as setup.py has written it down."""
+    try:
+        return (HERE.parents[2] / "build" / "compile_level").read_text("ascii")
+    except FileNotFoundError:
+        return "unknown"
 
 
 def name_of_version() -> str:
