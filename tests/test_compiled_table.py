@@ -221,6 +221,29 @@ def test_no_default_of_a_compiled_class_is_lost():
                     assert not types & names, f"{module}:{node.lineno}"
 
 
+@pytest.mark.parametrize("module", COMPILED)
+def test_who_allows_interpreted_subclasses_derives_from_classes_that_do(module):
+    """mypyc refuses the others: then nothing is compiled at all."""
+    origins = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in tree_of(module).body
+        if isinstance(node, ast.ImportFrom) and node.module in COMPILED
+        for alias in node.names
+    }
+    for owner in tree_of(module).body:
+        if isinstance(owner, ast.ClassDef) and allows_subclasses(owner):
+            for base in owner.bases:
+                origin, name = origins.get(ast.unparse(base), (module, ast.unparse(base)))
+                named = [node for node in tree_of(origin).body if isinstance(node, ast.ClassDef) and node.name == name]
+                assert all(map(allows_subclasses, named)), f"{module}:{owner.lineno}: {origin}.{name}"
+
+
+def allows_subclasses(owner: ast.ClassDef) -> bool:
+    """Whether interpreted classes may derive from it. (Those that are not native always may.)"""
+    words = ("allow_interpreted_subclasses=True", "native_class=False")
+    return any(word in ast.unparse(decorator) for decorator in owner.decorator_list for word in words)
+
+
 # A helper that replaces, whose tests are marked one by one.
 MARKED_ELSEWHERE = {"break_head"}
 

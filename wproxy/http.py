@@ -168,6 +168,7 @@ class FieldsForm:
         self.cache: dict[Any, Any] = {}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class FieldsLike:
     """The header fields of a request, as every client protocol provides them.
 
