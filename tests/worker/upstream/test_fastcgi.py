@@ -448,3 +448,19 @@ def test_a_health_check_asks_with_the_parameters_of_its_location(php):
             s.advance(5)
     finally:
         s.worker.checks.resign()
+
+
+@pytest.mark.parametrize("missing", [1, 4, 12])
+def test_a_head_does_not_end_in_the_padding(php, missing):
+    s = php()
+    client = s.client()
+    whole = out(HEAD) + END
+    size = len(HEAD) - missing
+    for wire in (whole, whole, whole, whole, bytes((1, 6, 0, 1, 0, size, missing, 0)) + HEAD + END):
+        client.send(get())
+        upstream = s.peers[0].accept()
+        asked(upstream)
+        upstream.send(wire)
+        if wire is whole:
+            assert received(client) == (b"HTTP/1.1 200 OK", b"")
+    assert client.receives_head().startswith(b"HTTP/1.1 502 Bad Gateway\r\n")

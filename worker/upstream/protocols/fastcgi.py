@@ -89,7 +89,8 @@ class FastcgiConnection(WritingConnection):
                     known = read_head(data[HEADER:end], passing)
                 if known is not None:
                     _, place, length, head = known
-                    if length == -1 or length == end - place:
+                    left = end - place
+                    if left >= 0 and (length < 0 or left == length):
                         # Nothing is left to be found out about this answer.
                         self.begun = data[place:end]
                         self.overhead = place
