@@ -46,12 +46,13 @@ class RequestBody:
     to an upstream as it arrives. owes_continue: whether the client waits to be told that it may send it.
     collected: the body for the upstream, when it has been read to be passed on. data: all of it, when it is in memory; file: the
     path of its temporary file, if that has a name. was_missed: whether $request_body was asked for after it had been read, and
-    it was not all in memory.
+    it was not all in memory. after: the bytes that were read beyond its end, where all of it was read with the head and taken.
     """
 
-    __slots__ = ("collected", "data", "file", "is_passed_on", "kept", "length", "owes_continue", "timeout", "was_missed")
+    __slots__ = ("after", "collected", "data", "file", "is_passed_on", "kept", "length", "owes_continue", "timeout", "was_missed")
 
     def __init__(self, length: int, owes_continue: bool) -> None:
+        self.after: bytes | None = None
         self.collected: Outgoing | None = None
         self.data: bytes | None = None
         self.file: bytes | None = None

@@ -193,3 +193,36 @@ def test_a_request_that_cannot_be_sent_twice_asks_a_connection_of_which_no_event
         assert (ours.fileno() == -1) is (taken is None)
         connection.close()
     group.loop.close()
+
+
+@pytest.mark.parametrize(
+    ("released", "must_stand", "expected"),
+    [
+        ((999.8, 999.9, 1000.0), True, 0),  # the last one would have to be asked
+        ((999.8, 999.9, 1000.0), False, 2),
+        ((999.8, 999.9), True, 1),
+        ((999.4, 999.9, 1000.0), True, 2),  # nearer to the end of its peer's patience
+        ((1000.0, 1000.0), True, 1),
+    ],
+)
+def test_instead_of_one_that_has_to_be_asked_it_takes_the_one_that_was_idle_first_if_not_for_long(
+    released: tuple[float, ...], must_stand: bool, expected: int
+):
+    group = Balancer("server 10.0.0.1; keepalive 4;").group
+    peer = group.peers[0]
+    pairs = [socket.socketpair() for _ in released]
+    connections = [Pooled(Stream(group.loop, ours)) for ours, _ in pairs]
+    for connection, time in zip(connections, released, strict=True):
+        group.loop.add(connection.stream)
+        connection.stream.armed = READ
+        connection.released = time
+        group.idle_count += 1
+        peer.idle.append(connection)
+    taken = group.take_idle(peer, must_stand, Manner())
+    assert taken is connections[expected]
+    assert peer.idle == [connection for connection in connections if connection is not taken]
+    assert group.idle_count == len(peer.idle)
+    for connection, (_, theirs) in zip(connections, pairs, strict=True):
+        connection.close()
+        theirs.close()
+    group.loop.close()

@@ -21,20 +21,20 @@ def finish(clients: Clients, request: Request) -> None:
     """Count and log a request that is over, whatever the protocol of its client."""
     clients.requests += 1
     body = request.body
-    if body is not None:
-        request.request_length += body.wire_bytes
     route = request.route
     sample = route.sample
+    write = route.write_log
+    if body is not None and (write is not None or sample is not None or request.at_end is not None):
+        request.request_length += body.wire_bytes  # they are the readers of this
     if sample is not None:
         status = request.status
         sample((status, request.request_length, request.bytes_sent, request.client.clock.now - request.started))
         if (status >= 444 or request.end_code) and route.count_failure is not None:
             route.count_failure(request)
-    write = route.write_log
     if write is not None:
         write(request)
-    if body is not None:
-        body.close()
+    if body is not None and body.after is None:
+        body.close()  # there may be a file, or more to come
     releases = request.at_end
     if releases is not None:
         # As in `request.end`, without the call.

@@ -119,7 +119,7 @@ class RequestFields(FieldsLike):
         self.difference = None
 
     def with_other_values(
-        self, lines: tuple[Field, ...], values: dict[bytes, bytes], length: int, differing: list[int]
+        self, lines: tuple[Field, ...] | None, values: dict[bytes, bytes] | None, length: int, differing: list[int]
     ) -> RequestFields:
         """Return the fields of a block that differs in the values of these lines, none of which means more than a length.
 
@@ -195,10 +195,9 @@ class RequestFields(FieldsLike):
 
         What the other one has derived is found by `difference`, to be used where the values from outside the block are equal.
         """
-        lines, values = self._lines, self._values
-        if lines is None or values is None:
-            lines, values = self._put_together()
-        return self.with_other_values(lines, values, self.content_length, [])
+        if self._lines is None:
+            self._put_together()
+        return self.with_other_values(self._lines, self._values, self.content_length, [])
 
     def apart(self) -> RequestFields:
         """See FieldsLike."""

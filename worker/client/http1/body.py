@@ -21,11 +21,11 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class HTTP1RequestBody(RequestBody):
     """The body of an HTTP/1 request: bytes of the connection, up to an end that its framing tells."""
 
-    __slots__ = ("_framing", "_interim", "_leftover", "_limit", "_pending", "_taken", "stream")
+    __slots__ = ("_framing", "_interim", "_limit", "_pending", "_taken", "stream")
 
     def __init__(self, stream: Stream, at_hand: bytes, length: int, owes_continue: bool, limit: int = 0) -> None:
         # Like RequestBody.__init__, without the call.
-        self.collected = self.data = self.file = self.kept = None
+        self.after = self.collected = self.data = self.file = self.kept = None
         self.length = length
         self.timeout = 60.0
         self.is_passed_on = self.was_missed = False
@@ -36,7 +36,6 @@ class HTTP1RequestBody(RequestBody):
         self._taken = 0
         self._limit = limit
         self._framing: Framing | None = None  # a body that is here as a whole needs none
-        self._leftover: bytes | None = None  # the bytes after such a body
 
     @property
     def framing(self) -> Framing:
@@ -45,9 +44,9 @@ class HTTP1RequestBody(RequestBody):
         if framing is None:
             framing = self._framing = Framing(CHUNKED) if self.length < 0 else Framing(LENGTH, self.length)
             framing.limit = self._limit
-            if self._leftover is not None:
+            if self.after is not None:
                 framing.moved(self.length)
-                framing.leftover = self._leftover
+                framing.leftover = self.after
         return framing
 
     @property
@@ -58,18 +57,18 @@ class HTTP1RequestBody(RequestBody):
     @property
     def wire_bytes(self) -> int:
         """Return the number of bytes read, with framing; those that `forget_at_hand` dropped do not count (as in nginx)."""
-        leftover = self._leftover  # as a property it costs 1,000 instructions
+        leftover = self.after  # as a property it costs 1,000 instructions
         return self._taken - len(self.framing.leftover if leftover is None else leftover)
 
     @property
     def finished(self) -> bool:
         """Whether it has been read to its end."""
-        return self._leftover is not None or self.framing.finished
+        return self.after is not None or self.framing.finished
 
     @property
     def leftover(self) -> bytes:
         """Return the bytes after its end."""
-        return self.framing.leftover if self._leftover is None else self._leftover
+        return self.framing.leftover if self.after is None else self.after
 
     @property
     def limit(self) -> int:
@@ -90,7 +89,7 @@ class HTTP1RequestBody(RequestBody):
             return None
         self._pending = b""
         self._taken = len(data)
-        self._leftover = data[length:]
+        self.after = data[length:]
         self.data = data = data[:length]
         return data
 

@@ -75,9 +75,9 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                     connection.buffer = connection.buffer[request.request_length :]
                 if pipelined:
                     request.pipelined = True
-                fields = request.fields
+                fields = head[1]
                 if fields.content_length > 0 or fields.chunked:
-                    accept_body(connection, request)
+                    accept_body(connection, request, fields)
                 answer = request.route.answer
                 response = await answer(request)
                 change = request.route.filter
@@ -95,7 +95,9 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                 body = request.body
                 if body is not None:
                     # What is in memory has been read to its end. (A property costs 1,000 instructions.)
-                    if body.data is not None or body.finished:
+                    if body.after is not None:
+                        connection.buffer = body.after
+                    elif body.data is not None or body.finished:
                         connection.buffer = body.leftover
                     elif not await skip_body(connection, request, body):
                         break
@@ -263,15 +265,13 @@ def find_way_again(connection: Connection, line: RequestLine, fields: RequestFie
     return way
 
 
-def accept_body(connection: Connection, request: Request) -> None:
+def accept_body(connection: Connection, request: Request, fields: RequestFields) -> None:
     """Prepare to read the request's body. Raises ClientError(413) when its announced length is too large."""
-    fields = request.fields
-    location = request.location
     limit = request.route.client_max_body_size
     if limit and fields.content_length > limit:
         raise ClientError(413, f"client intended to send too large body: {fields.content_length} bytes", "client_max_body_size")
-    owes_continue = isinstance(fields, RequestFields) and fields.expects_continue and request.version > 10
+    owes_continue = fields.expects_continue and request.version > 10
     body = HTTP1RequestBody(connection.stream, connection.buffer, fields.content_length, owes_continue, limit)
-    body.timeout = location.client_body_timeout
+    body.timeout = request.location.client_body_timeout
     connection.buffer = b""
     request.body = body

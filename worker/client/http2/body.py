@@ -55,7 +55,7 @@ class HTTP2RequestBody(RequestBody):
     ) -> None:
         """window: http2_body_preread_size. limit: client_max_body_size; 0 for none."""
         # Like its parent, without the call.
-        self.collected = self.data = self.file = self.kept = None
+        self.after = self.collected = self.data = self.file = self.kept = None
         self.length = length
         self.timeout = timeout
         self.is_passed_on = self.was_missed = False
