@@ -23,6 +23,7 @@ from worker.access.auth_request import by_asking
 from worker.access.jwt import by_token, disbelieving
 from worker.access.password import by_password
 from worker.blaming import blaming
+from worker.content.files_again import sending_again
 from worker.content.index import indexing
 from worker.content.precompressed import sending_precompressed
 from worker.content.returns import returning_at_once
@@ -48,7 +49,7 @@ from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
 from wproxy.directives.explain_ring import is_recorded
 from wproxy.http import Jump, Request, Response
-from wproxy.route import Answer, Handler, Route
+from wproxy.route import Again, Answer, Handler, Route
 
 if TYPE_CHECKING:
     from worker.decisions.recording import Recorder
@@ -246,11 +247,11 @@ def attach_server(server: Server, services: Services) -> None:
     for location in server.each_location():
         attach(location, services)
         if first is not None:
-            location.route.answer = at_server(first, location.route.answer)
+            location.route.answer, location.route.again = at_server(first, location.route.answer), None
     if server.steps:
         # Every request enters through the server's own steps; the location is found after them.
         server.entry = entry = copy(fallback.route)
-        entry.answer = enter
+        entry.answer, entry.again = enter, None
         recorder = recorder_of(fallback, services, any(map(is_recorded, server.each_location())))
         if recorder is not None:
             entry.answer = recorder.answering(enter)
@@ -309,11 +310,12 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
     # Proxying always answers: nothing comes after it.
     del made[next((number for number, (phase, _) in enumerate(made, 1) if phase is proxying), len(made)) :]
     route.handlers = handlers = tuple(handler for _, handler in made)
+    again: Again | None = None
     is_open = not (location.internal or location.for_other_methods)
     at_once = returning_at_once(location, drive) if is_open else None
     checks = tuple(handler for handler in handlers if isinstance(handler, Check))
     if at_once is not None:
-        route.answer = at_once
+        route.answer, again = at_once
     elif location.steps or not is_open:
         route.answer = drive
     elif len(handlers) == len(checks) + 1 and not route.error_pages:
@@ -321,6 +323,7 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
         route.answer = checked(checks, answer) if checks else answer
     elif all(phase in FOR_FILES for phase, _ in made):
         route.answer = serving_files_at_once(location, drive, settle)
+        again = sending_again(location)
     else:
         route.answer = drive
     if is_traced(location):
@@ -330,6 +333,8 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
         route.answer = recorder.answering(route.answer)
         route.record = recorder.refused
         route.filter = recorder.filtering(route.filter)
+    elif route.filter is None and route.tracing is None and location.post_action is None and route.chunked:
+        route.again = again
     return made
 
 

@@ -63,6 +63,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "worker.client.http1.body",
         "worker.client.http1.connection",
         "worker.client.http1.ending",
+        "worker.client.http1.repeated",
         "worker.client.http1.response",
         "worker.client.http1.serve",
         "worker.client.http1.tunnel",
@@ -125,6 +126,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "files": (
         "worker.content.file_body",
+        "worker.content.files_again",
         "worker.content.index",
         "worker.content.kept_files",
         "worker.content.open_files",

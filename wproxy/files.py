@@ -47,7 +47,8 @@ class FilePlan:
 
     root: the directory, or the alias; None when it has variables. cut: the length of the URI's part that an alias replaces, 0 for
     a root. whole: the alias is the whole path (in a regex location).
-    heads: remembered heads of served files, keyed by size, time and whether the file stands in for an error.
+    heads: remembered heads of served files, by URI; each with the size and the time of the file, whether it stands in for an
+    error, and its path.
     """
 
     __slots__ = ("_climbing", "_evaluate", "_prefix", "_types", "cut", "default_type", "heads", "is_alias", "root", "whole")
@@ -81,7 +82,7 @@ class FilePlan:
                 self.cut = len(owner.prefix)
         self._types = _type_table(location.types, location.mime_types == "complete", tables)
         self.default_type = _encode(location.default_type)
-        self.heads: dict[Any, tuple[ResponseFields, int, int, bool]] = {}
+        self.heads: dict[Any, tuple[ResponseFields, int, int, bool, bytes]] = {}
 
     def directory(self, request: Request) -> bytes:
         """Return `$document_root`: the root or the alias, absolute."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wproxy.directives.error_page import ErrorPage
     from wproxy.directives.temporary_path import TemporaryPath
     from wproxy.error_log import ErrorLog
-    from wproxy.http import Jump, Request, Response, ResponseFields
+    from wproxy.http import FieldsLike, Jump, Request, RequestLineLike, Response, ResponseFields
 
 Answer = Callable[["Request"], Awaitable["Response"]]
 # A handler: answers, sends the request elsewhere, or returns None to let the next handler have it.
@@ -24,6 +24,10 @@ Handler = Callable[["Request"], Awaitable["Response | Jump | None"]]
 Filter = Callable[["Request", "Response"], "Response"]
 Unchanged = Callable[["Request", "ResponseFields"], "ResponseFields | None"]
 Lines = tuple[tuple[bytes, bytes], ...]
+# Fields, the body at hand, and the path and descriptor of the open file with the rest, to be closed.
+AnswerAgain = tuple["ResponseFields", bytes, "tuple[bytes, int] | None"]
+# Answers a GET without a body from its head alone; None where that is not enough. The last: whether the kernel may send a file.
+Again = Callable[["RequestLineLike", "FieldsLike", bool], AnswerAgain | None]
 
 Result = TypeVar("Result")
 
@@ -52,7 +56,8 @@ class Tracing(Protocol):
 class Route:
     """The way of a request through one location.
 
-    answer: gets a response, from the access phase to the error pages. handlers: the phases after rewriting. filter: changes
+    answer: gets a response, from the access phase to the error pages. again: answers a head that comes again on its connection,
+    without a Request; None where answers depend on more than the head. handlers: the phases after rewriting. filter: changes
     responses before they are sent; None where nothing does. unchanged: makes the fields of a response whose body the filters
     leave as it is; None where no filter looks at bodies. added_to_success: the lines that go with a 200, for a 416 in its place.
     error_pages: by status. write_log: writes the access log. log: the error log. server_token: the value of Server.
@@ -69,6 +74,7 @@ class Route:
 
     __slots__ = (
         "added_to_success",
+        "again",
         "answer",
         "body_temp_path",
         "chunked",
@@ -99,6 +105,7 @@ class Route:
     )
 
     answer: Answer
+    again: Again | None
     handlers: tuple[Handler, ...]
     content_handlers: tuple[Handler, ...]
     filter: Filter | None
@@ -131,6 +138,7 @@ class Route:
         self.keepalive_timeout = location.keepalive_timeout
         self.body_temp_path = location.client_body_temp_path
         self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = None
+        self.again = None
         self.inner = self.tracing = self.record = self.counts = self.sample = self.count_failure = None
         self.handlers = self.content_handlers = ()
 

@@ -89,3 +89,11 @@ def test_what_answers_in_a_location_is_few_hops_from_the_connection(stage: Calla
     client = s.client()
     (stack,) = stacks_of(lambda: client.send(get(path)), way[-1])
     assert stack == [*LOOP, SERVE, *way]
+
+
+def test_what_comes_again_is_answered_one_hop_from_the_connection(stage: Callable[..., Stage]) -> None:
+    client = stage(locations='[http.server.location."= /r"]\nreturn = [200, "x"]').client()
+    client.send(get(b"/r"))
+    (stack,) = stacks_of(lambda: client.send(get(b"/r")), "worker.client.http1.repeated.answer_again")
+    assert stack == [*LOOP, SERVE, "worker.client.http1.repeated.answer_again"]
+    assert stacks_of(lambda: client.send(get(b"/r")), "worker.client.http1.serve.make_request") == []

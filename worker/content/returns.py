@@ -9,8 +9,8 @@ from worker.pages import error_response, respond, without_validators
 from wproxy.conditions import conditions_of
 from wproxy.config.model import Location
 from wproxy.directives.rewrite import REDIRECTS, Return
-from wproxy.http import ReadyResponse, Request, Response, has_no_body, is_interim
-from wproxy.route import Answer
+from wproxy.http import FieldsLike, ReadyResponse, Request, RequestLineLike, Response, has_no_body, is_interim
+from wproxy.route import Again, Answer, AnswerAgain
 from wproxy.template import checked
 
 
@@ -48,8 +48,10 @@ def answer_return(request: Request, value: Return) -> Response:
     return changed or respond(request, status, text, location.files.type_of(request.path), server)
 
 
-def returning_at_once(location: Location, drive: Answer) -> Answer | None:
-    """Return the answer of a location whose only step is a `return` that always says the same; None for any other location.
+def returning_at_once(location: Location, drive: Answer) -> tuple[Answer, Again | None] | None:
+    """Return the answer of a location whose only step is a `return` that always says the same, and that to heads that come again.
+
+    None for any other location.
 
     drive: answers the requests that need more than that.
     """
@@ -77,4 +79,11 @@ def returning_at_once(location: Location, drive: Answer) -> Answer | None:
         # Filters may change a response.
         return response if request.route.filter is None else Response(response.fields, body, bodiless=is_bodiless)
 
-    return answer
+    def again(line: RequestLineLike, fields: FieldsLike, by_kernel: bool) -> AnswerAgain | None:
+        # The first time `answer` has looked for conditions.
+        if is_conditional and fields.cache.get("conditions", fields) is not None:
+            return None
+        response = ready.get(files.type_of(line.path))
+        return None if response is None else (response.fields, body, None)
+
+    return answer, None if is_bodiless or status >= 400 else again

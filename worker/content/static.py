@@ -114,7 +114,7 @@ def open_or_send(request: Request, path: bytes) -> Response | OpenFile:
         facts = os.fstat(fd)
         known = request.location.files.heads.get(request.path)
         if known is not None and request.method == b"GET" and not request.forced_status and not request.route.reads_with_care:
-            fields, size, modified, stands_in = known
+            fields, size, modified, stands_in, _ = known
             if (
                 size == facts.st_size
                 and modified == facts[8]
@@ -153,7 +153,7 @@ def send_file(request: Request, file: OpenFile, coding: bytes = b"") -> Response
         if len(heads) >= MOST_HEADS:
             heads.clear()
         fields = head_of(request, size, modified, stands_in, coding)
-        heads[key] = fields, size, modified, stands_in
+        heads[key] = fields, size, modified, stands_in, file.path
     conditions = conditions_of(request.fields)
     if conditions is not None and not stands_in and request.main is None:
         response = send_on_conditions(request, file, fields, conditions)

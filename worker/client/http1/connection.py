@@ -8,10 +8,10 @@ from worker.http1.request import HeadMemo, RequestFields, RequestLine
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.bodies import Outlet
 from wproxy.browsers import stays_connected
-from wproxy.config.model import Location, Server
+from wproxy.config.model import Server
 from wproxy.failures import ClientGone
 from wproxy.http import REASONS, Client, FieldsForm, Request
-from wproxy.route import Route
+from wproxy.route import Again, Route
 
 Head = tuple[RequestLine, RequestFields, int]
 
@@ -21,13 +21,15 @@ class Connection(HeadMemo):
 
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
     patience: for so many seconds. chunk: the size of a read, small after a small first request, until one fills it. routed_*:
-    the line and the fields of the last head, its location and its route; last_request, expires: the request, or the time, from
-    which the connection is not kept, for that head and location. routed_form: the form of that head, where they and `patience`
-    hold for all GET requests of it in 1.1 that have the same route. is_over: whether the last request is, and only its body or
-    the end of the connection is awaited; is_refused: whether its head was refused.
+    the line and the fields of the last head, and the route of its location; again: answers that head when it comes again, if it
+    can (see repeated.py). last_request, expires: the request, or the time, from which the connection is not kept, for that head
+    and location. routed_form: the form of that head, where they and `patience` hold for all GET requests of it in 1.1 that have
+    the same route. is_over: whether the last request is, and only its body or the end of the connection is awaited; is_refused:
+    whether its head was refused.
     """
 
     __slots__ = (
+        "again",
         "buffer",
         "chunk",
         "client",
@@ -46,10 +48,15 @@ class Connection(HeadMemo):
         "routed_host",
         "routed_line",
         "routed_server",
-        "routed_to",
         "stream",
         "task",
     )
+
+    # Set with the first request.
+    routed_fields: RequestFields | None
+    again: Again | None
+    last_request: int
+    expires: float
 
     def __init__(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
         # Like HeadMemo.__init__, without the call.
@@ -67,14 +74,10 @@ class Connection(HeadMemo):
         self.patience = plan.header_timeout
         self.request: Request | None = None
         self.routed_line: RequestLine | None = None
-        self.routed_fields: RequestFields | None = None
         self.routed_form: FieldsForm | None = None
-        self.routed_to: Location = plan.fallback
-        self.routed_by: Route = self.routed_to.route
+        self.routed_by: Route = plan.fallback.route
         self.routed_host: bytes | None = None
         self.routed_server: Server | None = None
-        self.last_request = 0
-        self.expires = 0.0
         self.task = stream.loop.current()
 
     @property
@@ -106,7 +109,7 @@ class Connection(HeadMemo):
         """Whether it may be closed: it waits for a request, has for keepalive_min_timeout, and none has arrived."""
         if not self.idle or not self.task.parked:
             return False
-        return not self.client.requests or now >= self.idle_since + self.routed_to.keepalive_min_timeout
+        return not self.client.requests or now >= self.idle_since + self.routed_by.location.keepalive_min_timeout
 
     def drain(self, now: float) -> None:
         """Close after the active request, or at once if none has arrived."""
@@ -116,7 +119,7 @@ class Connection(HeadMemo):
             if self.may_leave(now):
                 loop.interrupt(self.task, ClientGone())
             else:
-                loop.hasten(self.task, self.idle_since + self.routed_to.keepalive_min_timeout)
+                loop.hasten(self.task, self.idle_since + self.routed_by.location.keepalive_min_timeout)
         elif self.request is not None:
             self.request.keepalive = False
 
@@ -157,7 +160,7 @@ class Connection(HeadMemo):
         if patience != self.patience:
             self.patience = patience
             self.routed_form = None
-            if self.routed_by is not self.routed_to.server.entry:
+            if self.routed_by is not self.routed_by.server.entry:
                 self.routed_line = None  # the same head need not lead here again
         if (
             not patience

@@ -24,6 +24,7 @@ from worker.client.http1.ending import (
     reset_if_asked,
     skip_body,
 )
+from worker.client.http1.repeated import ANSWERED, answer_again, finish_again
 from worker.client.http1.response import finish_response, start_response
 from worker.client.plan import ListenerPlan
 from worker.client.requests import find_way
@@ -114,6 +115,14 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                         next_request = park_here(stream, READ, patience)
                     await next_request
                     head = receive_head(connection)
+                    while connection.again is not None and head is not None and not connection.buffer:
+                        response = answer_again(connection, head, connection.again)
+                        if response is None:
+                            break
+                        if response is not ANSWERED and not await finish_again(connection, response):
+                            return
+                        await next_request
+                        head = receive_head(connection)
         except ClientError as error:
             page = refused(connection, error)
         except RegexTimedOut as delay:
@@ -202,9 +211,9 @@ def make_request(connection: Connection, head: Head) -> Request:
     client.requests += 1
     request = Request(client, line, fields, now)
     # Not the head itself: compiled, a tuple is a new object each time.
-    if fields is connection.routed_fields and line is connection.routed_line:
-        location = connection.routed_to
+    if line is connection.routed_line and fields is connection.routed_fields:
         route = connection.routed_by
+        location = route.location
     else:
         location, route = find_way_again(connection, line, fields, request)
         form = fields.form
@@ -225,7 +234,12 @@ def make_request(connection: Connection, head: Head) -> Request:
             connection.expires = client.started + route.keepalive_time
             connection.patience = route.keepalive_timeout[0]
             connection.routed_form = form
-        connection.routed_to, connection.routed_by = location, route
+            connection.again = again = route.again
+            if again is not None and (
+                line.method != b"GET" or line.version != 11 or fields.content_length >= 0 or fields.chunked
+            ):
+                connection.again = None
+        connection.routed_by = route
         # The captures of a regex belong to this request: the next one must find its own.
         connection.routed_line, connection.routed_fields = (line, fields) if request.captures is None else (None, None)
     request.exchange = connection
