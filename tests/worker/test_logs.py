@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from made_requests import make_client, make_request
 
 from worker.logs import compile_format, escape_default, escape_json, escape_none
 from wproxy.directives.log import LogFormat
+from wproxy.http import Clock, Request
 from wproxy.template import parse_pieces
 
 TEXT = """\
@@ -248,6 +250,26 @@ def test_lines_of_a_head_that_comes_again_and_again_differ_where_the_answers_do(
         for target in (b"/up?%b", b"/up?%b", b"/up?%d", b"/up?%d")
     ]
     assert [re.sub(rb"\d+/\w+/\d+:[\d:]+ [+-]\d+", b"TIME", line) for line in lines(s)] == expected
+
+
+@pytest.mark.parametrize("more", ["", "$bytes_sent $request_length", "$request_time", "$msec", "$time_iso8601 $http_x"])
+def test_a_line_that_is_kept_is_the_one_that_would_be_composed(more):
+    text = f'$remote_addr "$request" $status $body_bytes_sent [$time_local] {more} 100%'
+    pieces = parse_pieces(text, has_captures=False)
+    line = compile_format(LogFormat("own", "default", text, pieces))
+    clock = Clock(1000.0)
+    clients = [make_client(clock), make_client(clock)]
+    first = make_request("/a", "X: %b")
+    others = [first, make_request("/b")]
+    chance = random.Random(7)
+    for _ in range(500):
+        request = Request(chance.choice(clients), chance.choice(others).line, first.fields, clock.now - chance.choice((0.0, 0.5)))
+        request.status, request.forced_status = chance.choice((200, 200, 304)), chance.choice((0, 0, 0, 404))
+        request.bytes_sent, request.body_bytes_sent, request.request_length = (chance.choice((7, 7, 7, 8)) for _ in range(3))
+        expected = b"".join(piece if isinstance(piece, bytes) else escape_default(piece.read(request)) for piece in pieces)
+        assert line(request) == expected + b"\n"
+        if not chance.randrange(10):
+            clock.set_wall(clock.wall + chance.choice((0.25, 1.0)))
 
 
 def test_the_time_of_a_line_moves_on(stage):

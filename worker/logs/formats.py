@@ -2,7 +2,9 @@
 
 Most of a line is the same for each request of a client that repeats its head: its address, the request line, the Referer, the
 User-Agent. From the second request with a head on that part is kept with the header block, as a template in which only the other
-values are filled in: 70 of Python's instructions for a line in the combined format instead of 320.
+values are filled in. The line itself is kept, too: it is the same for an answer of the same status and size in the same second,
+unless it shows a time of finer grain. In the combined format it takes 320 of Python's instructions, 120 with its template, and 65
+if it is the last one.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wproxy.directives.log import LogFormat
-from wproxy.http import Request
+from wproxy.http import Client, Request, RequestLineLike
 from wproxy.variables import BLOCK, VARIABLES, Variable
 
 # The bytes that `escape=default` leaves as they are.
@@ -64,7 +66,25 @@ _ESCAPES: dict[str, tuple[Callable[[bytes | None], bytes], bytes | None, bytes]]
 _NUMBERS = ("status", "body_bytes_sent", "bytes_sent", "request_length", "request_time", "msec", "time_local", "time_iso8601")
 
 _PLAIN_READERS = frozenset(VARIABLES[name].read for name in _NUMBERS)
+# Those whose value may be another for each request, though status, sizes and second are the same.
+_TIMES = frozenset(VARIABLES[name].read for name in ("request_time", "msec"))
 _REQUEST_LINE = VARIABLES["request"].read
+
+
+class KnownLine:
+    """The last line of a head: its template, and the line itself with the values in it.
+
+    told: the second, status and sizes that the line is about.
+    """
+
+    __slots__ = ("client", "request_line", "template", "text", "told")
+
+    def __init__(self, request_line: RequestLineLike, client: Client, template: bytes) -> None:
+        self.request_line = request_line
+        self.client = client
+        self.template = template
+        self.told: tuple[bytes, int, int, int, int, int] | None = None
+        self.text = b""
 
 
 def compile_format(log_format: LogFormat) -> Callable[[Request], bytes]:
@@ -75,6 +95,7 @@ def compile_format(log_format: LogFormat) -> Callable[[Request], bytes]:
     if len(changing) == sum(isinstance(piece, Variable) for piece in pieces) or not _PLAIN_READERS.issuperset(changing):
         return compose
     escape, _, missing = _ESCAPES[log_format.escape]
+    is_kept = _TIMES.isdisjoint(changing)
 
     def make_template(request: Request) -> bytes:
         """Return the line of a request with a gap for each value that changes."""
@@ -92,13 +113,21 @@ def compile_format(log_format: LogFormat) -> Callable[[Request], bytes]:
     def line(request: Request) -> bytes:
         request_line, client = request.line, request.client
         cache = request.fields.cache
-        # The request line alone, when it is met first; then that, the client, and the template.
-        known: Any = cache.get(line)
-        if known is request_line and request_line.authority is None:
-            known = cache[line] = request_line, client, make_template(request)
-        if known.__class__ is tuple and known[0] is request_line and known[1] is client:
-            template: bytes = known[2]
-            return template % tuple([read(request) for read in changing])
+        # The request line alone, when it is met first; then a KnownLine.
+        found: Any = cache.get(line)
+        if found is request_line and request_line.authority is None:
+            found = cache[line] = KnownLine(request_line, client, make_template(request))
+        if found.__class__ is KnownLine:
+            known: KnownLine = found
+            if known.request_line is request_line and known.client is client:
+                if not is_kept:
+                    return known.template % tuple([read(request) for read in changing])
+                status, sent, body_sent = request.status, request.bytes_sent, request.body_bytes_sent
+                told = (client.clock.date_line, status, request.forced_status, sent, body_sent, request.request_length)
+                if told != known.told:
+                    known.told = told
+                    known.text = known.template % tuple([read(request) for read in changing])
+                return known.text
         cache[line] = request_line
         return compose(request)
 
