@@ -34,7 +34,6 @@ def run(port: int, path: str, connections: int, seconds: float, rate: float) -> 
         sock.setblocking(False)
         epoll.register(sock.fileno(), select.EPOLLIN)
         sockets[sock.fileno()] = sock
-    gc.disable()
     free = deque(sockets)
     waiting: deque[float] = deque()
     begun: dict[int, float] = {}
@@ -75,4 +74,5 @@ def run(port: int, path: str, connections: int, seconds: float, rate: float) -> 
 
 
 if __name__ == "__main__":
+    gc.disable()  # it would make a request late
     print(run(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])))

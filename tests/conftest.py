@@ -22,12 +22,28 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Know the option of `make imported`."""
+    parser.addoption(
+        "--only-import", action="store_true", help="import the files, which compiles them, and collect no test of them"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Have xdist begin the files in the order of their names, so that whole programs come first and the quick files last.
 
     By itself it begins with those of the most tests, which are the quick ones, and one process waits for the other's last long file.
     """
     config.option.loadscopereorder = False
+    if config.option.only_import:
+        config.pluginmanager.register(_OnlyImport())
+
+
+class _OnlyImport:
+    """Sees no test in any file."""
+
+    def pytest_pycollect_makeitem(self) -> list[pytest.Item]:
+        return []
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,11 +30,9 @@ php_admin_value[post_max_size] = 32M
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.applications)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test of this directory: pytest asks a conftest.py of no others, while it would hand over the whole list of tests."""
+    item.add_marker(pytest.mark.applications)
 
 
 @pytest.fixture(scope="module")
