@@ -69,7 +69,8 @@ def write_copy(root: Node, local: Local, syntax: str) -> Path:
         root.children.insert(0, Node("events", (), root.position, []))
     localise(root, local)
     add_place_logs(root)
-    (local.directory / "logs").mkdir(exist_ok=True)
+    for directory in ("logs", "temp"):  # below which the directories of files are made, but not these themselves
+        (local.directory / directory).mkdir(exist_ok=True)
     file = local.directory / "nginx.conf"
     file.write_text(write_nginx(root), errors="surrogateescape")
     return in_toml(file) if syntax == TOML else file
