@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.every import for_every
+
 HOUSE = Path(__file__).parent.parent
 ROOMS = ("wproxy", "master", "worker")
 MAIN = "wproxy.__main__"
@@ -119,7 +121,7 @@ def test_the_three_rooms_are_there():
 # The rule of rooms.
 
 
-@pytest.mark.parametrize("module", [module for module in modules_of("wproxy") if module != MAIN])
+@for_every([module for module in modules_of("wproxy") if module != MAIN])
 def test_words_know_no_deeds(module):
     rooms = {name for name in imports_of(module) if room_of(name) in ("master", "worker")}
     assert not rooms, "words import nothing of master and worker"
@@ -127,7 +129,7 @@ def test_words_know_no_deeds(module):
     assert not dotted_names(module) & CALLS_OF_DEEDS, "words neither fork nor look at a clock"
 
 
-@pytest.mark.parametrize("module", modules_of("master", "worker"))
+@for_every(modules_of("master", "worker"))
 def test_deeds_import_words_and_their_own_room_only(module):
     neighbours = {room_of(name) for name in imports_of(module)} & set(ROOMS)
     assert neighbours <= {"wproxy", room_of(module)}
@@ -229,7 +231,7 @@ def test_a_circle_of_imports_is_found():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [{"b", "c"}]
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_every(MODULES)
 def test_what_is_not_in_the_standard_library_is_imported_where_it_was_declared(module):
     for name in imports_of(module):
         package = room_of(name)
@@ -397,6 +399,6 @@ def test_everything_public_says_what_it_is_for(room):
     assert undocumented(room) == []
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_every(MODULES)
 def test_every_module_opens_with_its_theory(module):
     assert ast.get_docstring(tree_of(module)) or not tree_of(module).body

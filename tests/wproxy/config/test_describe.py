@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import tomli
 
+from tests.every import for_every
 from wproxy.address import Address
 from wproxy.config import describe
 from wproxy.config.describe import HEADERS, directives_page, documents, example, json_schema, nginx_example, sections
@@ -70,7 +71,7 @@ def test_an_example_is_shown_in_both_syntaxes():
     assert all(f"```toml\n{example(row)}\n```\n\n```nginx\n{nginx_example(row)}```\n" in page for row in CARRIED_OUT)
 
 
-@pytest.mark.parametrize("row", CARRIED_OUT, ids=lambda row: row.name)
+@for_every(CARRIED_OUT, called=lambda row: row.name)
 def test_an_example_in_nginx_syntax_is_that_directive(row):
     nodes = parse_nginx(nginx_example(row).encode(), "f").children
     assert nodes
@@ -119,16 +120,12 @@ def wproxy_toml_with(row: Directive, context: int) -> str:
     return f"[[http.server]]\n{text}" if in_location else f"{text}\n[[http.server]]"
 
 
-PLACES = [
-    pytest.param(row, bit, id=f"{row.name} in {word}")
-    for row in CARRIED_OUT
-    for bit, word in CONTEXT_NAMES.items()
-    if row.contexts & bit
-]
+PLACES = [(row, context) for row in CARRIED_OUT for context in CONTEXT_NAMES if row.contexts & context]
 
 
-@pytest.mark.parametrize(("row", "context"), PLACES)
-def test_an_example_can_be_written_wherever_the_row_may_stand(row, context):
+@for_every(PLACES, called=lambda place: f"{place[0].name} in {CONTEXT_NAMES[place[1]]}")
+def test_an_example_can_be_written_wherever_the_row_may_stand(place):
+    row, context = place
     text = wproxy_toml_with(row, context)
     if row.name == "ssl_certificate":
         text = text.replace("ssl_certificate =", 'ssl_certificate_key = "key.pem"\nssl_certificate =')  # neither is of use alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.every import for_every
 from wproxy.config import model
 from wproxy.config.registry import (
     CONTEXT_NAMES,
@@ -43,20 +44,20 @@ def called(row: Directive) -> str:
     return f"{row.name} in {' '.join(context_names(row.contexts))}"
 
 
-@pytest.fixture(params=ROWS, ids=called)
-def row(request):
-    return request.param
+of_every_row = for_every(ROWS, called)
 
 
 # Rows
 
 
+@of_every_row
 def test_a_row_is_found_under_its_name(row):
     assert row.name
     assert row.attribute.rstrip("_") == row.name
     assert row in REGISTRY[row.name]
 
 
+@of_every_row
 def test_a_row_stands_in_contexts_that_there_are(row):
     assert row.contexts
     assert not row.contexts & ~EVERYWHERE
@@ -64,6 +65,7 @@ def test_a_row_stands_in_contexts_that_there_are(row):
     assert row.inherit in (SCALAR, GATHER, OWN, OWN_GATHER, UNION, STEP)
 
 
+@of_every_row
 def test_a_row_has_one_line_of_documentation(row):
     assert row.doc.endswith(".")
     assert row.doc == row.doc.strip()
@@ -71,6 +73,7 @@ def test_a_row_has_one_line_of_documentation(row):
     assert row.doc[0].isupper() or not row.doc[0].isalpha()
 
 
+@of_every_row
 def test_a_row_takes_a_number_of_arguments(row):
     least, most = row.arity
     assert 0 <= least <= most
@@ -80,6 +83,7 @@ def test_a_row_takes_a_number_of_arguments(row):
         row.read()  # being there is all that it says
 
 
+@of_every_row
 def test_a_default_is_what_a_person_could_write(row):
     if row.default is None:
         assert row.value == (() if row.repeats else None)
@@ -97,12 +101,14 @@ def shown(value):
     return value.text if isinstance(value, Template) else value
 
 
+@of_every_row
 def test_a_block_has_no_default(row):
     if row.block:
         assert row.default is None
         assert row.inherit in (OWN, OWN_GATHER, STEP, GATHER)
 
 
+@of_every_row
 def test_a_block_of_directives_carries_nothing_but_itself(row):
     """What is inside is read by `resolve`; where the words around it mean something, the value has a place for the node."""
     if row.block and not row.has_entries:
@@ -111,10 +117,12 @@ def test_a_block_of_directives_carries_nothing_but_itself(row):
         assert value is None or value.node is None
 
 
+@of_every_row
 def test_a_block_of_entries_is_one_that_is_listed(row):
     assert row.has_entries == bool(row.block and row.block & ENTRIES)
 
 
+@of_every_row
 def test_what_is_named_has_an_argument_to_be_named_by(row):
     if row.named:
         assert row.arity[0] >= 1
