@@ -200,6 +200,8 @@ are reported, never silently ignored.
   count `100 Continue`.
 - `$sent_http_content_type` is what was sent. nginx remembers its first value, and the first to ask may be a `map` for `expires`
   or `add_header`, before the character set is added; after a 204 its log has a type that nobody got.
+- `add_header`, `add_trailer` and `expires` see a response in parts as it is sent: 206, its length, and multipart/byteranges where
+  there are several. In nginx their variables are those of the whole 200, which is cut later.
 - A client that waits for `100 Continue` and is answered without its body is told `Connection: close`; nginx goes on to read from
   it, and a client that sends its next request in place of the body has that taken for the body.
 - Methods are case-sensitive in `proxy_method`, too: the response to `head` has a body, if the upstream knows such a method.

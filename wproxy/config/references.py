@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from operator import is_not
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from wproxy.directives.listen import ServerName
 
 _NO_REFERRER = 'the "none" or "blocked" referers are specified in the "valid_referers" directive without any valid referer'
+_SMALL_BUFFERS = 'the "large_client_header_buffers" size must be equal to or greater than "connection_pool_size"'
+_LARGE_BUFFERS, _CONNECTION_POOL = (4, 8192), 512
+_OF_MODULES = frozenset(("events", "http", "mail", "stream"))
 _STORING = ("proxy", "fastcgi", "uwsgi", "scgi")
 # Directives that exclude some others in their block.
 # Caches that have no key by default.
@@ -36,6 +39,7 @@ class References:
         self._look_up = look_up
         self._thread_pools = {DEFAULT_POOL}
         self._missing: set[tuple[str, str]] = set()
+        self._small_buffers: set[Position | None] = set()
         self._referrers_without_host: set[Position | None] = set()
 
     def name_thread_pools(self, main: Scope, root: Node | None) -> None:
@@ -114,6 +118,24 @@ class References:
         if position not in self._referrers_without_host:  # inner locations inherit it
             self._referrers_without_host.add(position)
             self._problem(_NO_REFERRER, position)
+
+    def check_header_buffers(self, scope: Scope) -> None:
+        """Check that a large buffer for a head is not smaller than the pool of a connection (nginx: 512 bytes by default)."""
+        lines = scope.written.get("large_client_header_buffers") or scope.written.get("connection_pool_size")
+        if not lines:
+            return
+        size = scope.values.get("large_client_header_buffers", _LARGE_BUFFERS)[1]
+        position = lines[-1].position
+        if size < scope.values.get("connection_pool_size", _CONNECTION_POOL) and position not in self._small_buffers:
+            self._small_buffers.add(position)  # servers inherit it
+            self._problem(_SMALL_BUFFERS, position)
+
+    def check_load_module(self, root: Node) -> None:
+        """Check that no load_module comes after a block of a module."""
+        behind = dropwhile(lambda node: node.children is None or node.name not in _OF_MODULES, root.children or ())
+        for line in behind:
+            if line.name == "load_module":
+                self._problem('"load_module" directive is specified too late', line.position)
 
     def check_apart(self, scope: Scope, outer: Scope | None) -> None:
         """Check that directives that exclude each other are not set in one block."""

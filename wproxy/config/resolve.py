@@ -124,6 +124,7 @@ class _Resolver:
         reader = self.reader
         main = self.read(root, MAIN, None)
         self.compat = main.values.get("compat", "current")
+        self.references.check_load_module(root)
         events = reader.read(_only(root, "events"), EVENTS, None)
         http = _only(root, "http")
         if http:
@@ -202,6 +203,7 @@ class _Resolver:
         scope = self.read(node, SERVER, http)
         server = Server(scope.values, scope.written)
         server.position = node.position
+        self.references.check_header_buffers(scope)
         server.names = tuple(name for line in scope.values.get("server_name", ()) for name in line)
         for line in scope.written.get("server_name", ()):
             self.reader.warnings.extend(

@@ -24,10 +24,10 @@ def cpu_mask(value: str) -> frozenset[int]:
     """Return the numbers of the CPUs whose bits are set in `0101`, the last bit being CPU 0."""
     for character in value:
         if character not in "01 ":
-            raise ValueError(f'invalid character "{character}" in "%s"')
+            raise ValueError(f'invalid character "{character}" in "worker_cpu_affinity"')
     bits = value.replace(" ", "")
     if len(bits) > MOST_CPUS:
-        raise ValueError(f'"%s" supports up to {MOST_CPUS} CPUs only')
+        raise ValueError(f'"worker_cpu_affinity" supports up to {MOST_CPUS} CPUs only')
     return frozenset(cpu for cpu, bit in enumerate(reversed(bits)) if bit == "1")
 
 
@@ -64,7 +64,7 @@ def watchdog(value: str) -> float:
     """Return seconds; 0 for `off`. Workers have a pulse twice a second, so less than one second would blame healthy ones."""
     seconds = 0.0 if value == "off" else time(value)
     if seconds < 1 and value != "off":
-        raise ValueError('"%s" must be at least 1s, or off')
+        raise ValueError('"%s" directive must be at least 1s, or off')
     return seconds
 
 

@@ -149,6 +149,8 @@ def escape_captures(text: str) -> str:
 
 def rewrite(regex: str, replacement: str, mode: str | None = None) -> Rewrite:
     """Read `rewrite REGEX REPLACEMENT [last|break|redirect|permanent]`."""
+    if not replacement:
+        raise ValueError("empty replacement")
     redirect, then = 0, GO_ON
     if replacement.startswith(("http://", "https://", "$scheme")):
         redirect = 302

@@ -11,6 +11,7 @@ PASS = "proxy_pass http://127.0.0.1:1;"
 AFTER = '"proxy_redirect default" should be placed after the "proxy_pass" directive'
 VARIABLES = '"proxy_redirect default" cannot be used with "proxy_pass" directive with variables'
 NO_REFERRER = 'the "none" or "blocked" referers are specified in the "valid_referers" directive without any valid referer'
+SMALL_BUFFERS = 'the "large_client_header_buffers" size must be equal to or greater than "connection_pool_size"'
 LATER = 'unknown log format "f", which is defined further down at nginx.conf:1: put that before this'
 NETWORK = "low address bits of 10.0.0.1/8 are meaningless"
 
@@ -23,6 +24,9 @@ REFUSED = [
     ("geo $1 $x { default a; }", 'unknown "1" variable'),
     ("upstream u { server 127.0.0.1:1; sticky route $1; }", 'unknown "1" variable'),
     ("upstream u { server 127.0.0.1:1; sticky learn create=$1 lookup=$uri zone=a:1m; }", 'unknown "1" variable'),
+    ("server { location / { rewrite a ''; } }", "empty replacement"),
+    ("large_client_header_buffers 4 511; server { } server { location / { } }", SMALL_BUFFERS),
+    ("server { large_client_header_buffers 4 1k; connection_pool_size 2k; }", SMALL_BUFFERS),
     ("server { valid_referers none; location / { location /a { } } location /b { valid_referers a.example; } }", NO_REFERRER),
     (r"server { location / { valid_referers blocked ~\.example; } }", NO_REFERRER),
     (r"server { server_name ~^a; location / { valid_referers none server_names; } }", NO_REFERRER),
@@ -42,6 +46,8 @@ REFUSED = [
 ]
 TAKEN = [
     "server { location / { valid_referers none blocked server_names; } }",
+    "server { location / { rewrite a ?; } }",
+    "large_client_header_buffers 4 112; server { large_client_header_buffers 4 512; } server { server_name b; connection_pool_size 112; }",
     r"server { server_name ~^a *.b.example; location / { valid_referers none server_names; valid_referers ~a; } }",
     "server { location / { valid_referers none; valid_referers http://a.example; } location /r { valid_referers ~a; } }",
     f"server {{ location / {{ {PASS} proxy_redirect default; proxy_redirect default; proxy_redirect /a /b; }} }}",
@@ -75,6 +81,20 @@ def test_what_nginx_takes_is_taken(http):
 @pytest.mark.parametrize(("events", "http"), WARNED)
 def test_what_nginx_warns_of_is_warned_of(events, http):
     assert [str(warning) for warning in load(http, events).warnings] == [f"{NETWORK} in nginx.conf:1"]
+
+
+TOO_LATE = '"load_module" directive is specified too late'
+MAIN_REFUSED = [
+    ("load_module a.so; events { } http { } load_module b.so;", [TOO_LATE]),
+    ("worker_cpu_affinity 012; events { }", ['invalid character "2" in "worker_cpu_affinity"']),
+]
+
+
+@pytest.mark.parametrize(("text", "problems"), MAIN_REFUSED)
+def test_what_nginx_refuses_at_the_top_level_is_refused_in_its_words(text, problems):
+    with pytest.raises(ConfigurationError) as error:
+        load_text(text.encode(), "nginx.conf", "/prefix/", lambda host, port: [])
+    assert [str(problem) for problem in error.value.problems] == [f"{text} in nginx.conf:1" for text in problems]
 
 
 def test_in_toml_a_format_may_be_defined_further_down():
