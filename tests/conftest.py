@@ -109,6 +109,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     return result
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """Fail the test that leaves the garbage collector off."""
+    yield
+    assert gc.isenabled(), "the garbage collector is left off"
+
+
 @pytest.fixture
 def public_path() -> Iterator[Path]:
     """A new directory that every user can reach. Those of `tmp_path` are closed to strangers, and opening them does not last:

@@ -43,7 +43,7 @@ from wproxy.version import VERSION
 
 SERVER = f"wproxy/{VERSION}".encode()
 MOST_TURNS = 20_000
-PATIENCE = 3.0  # seconds of real time for what is expected and not there yet
+PATIENCE = 10.0  # seconds of real time for what is expected and not there yet
 MOST_CALLS_IN_VAIN = 1000  # before a test that takes what has come, over and over, is taken for one that does not end
 _DATE = re.compile(rb"\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n")
 

@@ -120,7 +120,7 @@ def test_a_body_arrives_as_it_was_sent(stage, framing, size, buffering):
     transfer(client, upstream, wire, source)
     if framing == CLOSE:
         upstream.close()
-    s.until(lambda: s.access_log(), "the request does not end")
+    s.until(lambda: client.pull_all() and s.access_log(), "the request does not end")
     answer = bytes(client.pull_all())
     assert hashlib.sha256(unframed(answer)).digest() == hashlib.sha256(body).digest()
     access = s.last_access()
@@ -449,7 +449,7 @@ def test_what_may_not_be_read_ahead_stays_with_the_upstream(stage, setting, fram
     transfer(client, upstream, wire[sent:], random.Random(3), 2_000_000)
     if framing == CLOSE:
         upstream.close()
-    s.until(lambda: s.access_log(), "the request does not end")
+    s.until(lambda: client.pull_all() and s.access_log(), "the request does not end")
     assert unframed(bytes(client.pull_all())) == body
     assert not [line for line in s.error_log() if "temporary" in line]
 
@@ -550,7 +550,7 @@ def test_a_disk_that_fills_up_loses_nothing(stage, framing):
             client.pull_all()
     assert len([line for line in s.error_log() if "[crit]" in line]) == 1
     transfer(client, upstream, wire[sent:], random.Random(4), 2_000_000)
-    s.until(lambda: s.access_log(), "the request does not end")
+    s.until(lambda: client.pull_all() and s.access_log(), "the request does not end")
     assert unframed(bytes(client.pull_all())) == body
 
 
