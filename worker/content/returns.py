@@ -83,7 +83,8 @@ def returning_at_once(location: Location, drive: Answer) -> tuple[Answer, Again 
         # The first time `answer` has looked for conditions.
         if is_conditional and fields.cache.get("conditions", fields) is not None:
             return None
-        response = ready.get(files.type_of(line.path))
+        path = line.path
+        response = ready.get(files.type_of(path) if 46 in path else files.default_type)  # 46 is "."
         return None if response is None else (response.fields, body, None)
 
     return answer, None if is_bodiless or status >= 400 else again

@@ -113,6 +113,7 @@ class Connection(HeadMemo):
 
     def drain(self, now: float) -> None:
         """Close after the active request, or at once if none has arrived."""
+        self.again = None
         # A request that has arrived already is served; the client has to repeat any other.
         if self.idle and self.client.requests and not self.stream.has_unread():
             loop = self.stream.loop

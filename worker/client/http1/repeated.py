@@ -35,9 +35,10 @@ def answer_again(connection: Connection, head: Head, again: Again) -> Response |
     # Not the head itself: compiled, a tuple is a new object each time.
     if line is not connection.routed_line or fields is not connection.routed_fields:
         return None
-    client, clients, stream = connection.client, connection.clients, connection.stream
+    client, stream = connection.client, connection.stream
     clock = client.clock
-    if client.requests + 1 >= connection.last_request or clock.now >= connection.expires or clients.draining:
+    number = client.requests + 1
+    if number >= connection.last_request or clock.now >= connection.expires:
         return None
     answer = again(line, fields, stream.kernel_fd >= 0)
     if answer is None:
@@ -69,13 +70,13 @@ def answer_again(connection: Connection, head: Head, again: Again) -> Response |
         os.close(file[1])
     route = connection.routed_by
     if route.write_log is None:
-        client.requests += 1
-        clients.requests += 1
+        client.requests = number
+        connection.clients.requests += 1
         sample = route.sample
         if sample is not None:
             sample((answered.status, length, whole, 0.0))
     else:
-        finish(clients, note_request(connection, head, answered, whole, answered.content_length))
+        finish(connection.clients, note_request(connection, head, answered, whole, answered.content_length))
         connection.request = None
     connection.idle = True
     return ANSWERED

@@ -236,7 +236,11 @@ def make_request(connection: Connection, head: Head) -> Request:
             connection.routed_form = form
             connection.again = again = route.again
             if again is not None and (
-                line.method != b"GET" or line.version != 11 or fields.content_length >= 0 or fields.chunked
+                line.method != b"GET"
+                or line.version != 11
+                or fields.content_length >= 0
+                or fields.chunked
+                or connection.clients.draining
             ):
                 connection.again = None
         connection.routed_by = route
