@@ -251,11 +251,56 @@ def test_any_head_may_come_again(front: Make, site: Path, name: str, location: s
         twins.ask()
 
 
-@pytest.mark.parametrize("server", ["rewrite ^/f/(.*)$ /f/instead.txt;", "set_real_ip_from unix:;", "return 200 $arg_x;"])
+@pytest.mark.parametrize("server", ["rewrite ^/f/(.*)$ /f/instead.txt;", "return 200 $arg_x;", "if ($arg_x) { return 403; }"])
 def test_a_server_with_steps_of_its_own_takes_them_each_time(front: Make, site: Path, server: str) -> None:
-    twins = Twins(configured(front, site, "root SITE;", server), "/f/file.txt")
+    s = configured(front, site, "root SITE;", f"root SITE; {server}")
+    put(site / "top.txt", b"top")
+    twins = Twins(s, "")
+    for twins.target in ("/f/file.txt", "/top.txt", "/top.txt?x=1"):
+        for _ in range(3):
+            twins.ask()
+
+
+@pytest.mark.parametrize("location", ["root SITE;", 'return 200 "BODY";'], ids=["file", "return"])
+def test_an_answer_that_has_a_rate_has_it_each_time(front: Make, site: Path, location: str) -> None:
+    body = "0123456789" * 210 + "the end"
+    put(site / "f" / "file.txt", body.encode())
+    s = configured(front, site, location.replace("BODY", body) + "limit_rate 2000;")
+    client = s.client()
+    for _ in range(4):
+        assert not ask(client, "/f/file.txt", 1).take().endswith(b"the end")
+        s.advance(0.2)  # the second may be over, but not each time
+        assert client.take().endswith(b"the end")
+
+
+def test_a_server_behind_a_proxy_finds_the_client_each_time(front: Make, site: Path) -> None:
+    s = configured(front, site, "root SITE;", "set_real_ip_from 127.0.0.1; real_ip_header X-Client; log_not_found on;")
+    (site / "f" / "file.txt").unlink()
+    client = s.client()
     for _ in range(3):
-        twins.ask()
+        ask(client, "/f/file.txt", 1000).take()
+    put(site / "f" / "file.txt", b"0123456789")
+    for _ in range(3):
+        assert ask(client, "/f/file.txt", 1000).take().endswith(b"0123456789")
+    assert sum("client: 192.0.2.1, " in line for line in s.error_log()) == 3
+    assert s.configuration.servers[0].locations.prefixes[b"/f/"].route.again is None
+
+
+@pytest.mark.parametrize("location", ["root SITE;", 'return 200 "text";'], ids=["file", "return"])
+@pytest.mark.parametrize(
+    ("field", "body"), [("Content-Length: 3", b"abc"), ("Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\n\r\n")]
+)
+def test_a_body_that_comes_later_is_not_the_next_request(front: Make, site: Path, location: str, field: str, body: bytes) -> None:
+    client = configured(front, site, location).client()
+    for _ in range(3):
+        ask(client, "/f/file.txt", 1, "GET", field)
+        client.send(body)
+        assert client.take().count(b"HTTP/1.1 200 OK") == 1
+        assert ask(client, "/f/file.txt", 1).take().count(b"HTTP/1.1 200 OK") == 1
+    for _ in range(3):
+        ask(client, "/f/file.txt", 1, "GET", field)
+        client.send(body)
+        assert client.take().count(b"HTTP/1.1 200 OK") == 1 and client.is_open()
 
 
 def test_other_heads_between_are_not_taken_for_the_repeated_one(front: Make, site: Path) -> None:
