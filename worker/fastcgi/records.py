@@ -205,6 +205,11 @@ class AnswerReader:
         self._kind, self._left, self._padding = kind, left, padding
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the bytes so far end within a record, which announces more."""
+        return bool(self._left or self._buffer)
+
     def position_of(self, output: int) -> int:
         """Return how many bytes came up to the end of this much output, records included."""
         first, place = next((start for start in reversed(self.starts or ()) if start[0] < output), (0, 0))

@@ -146,6 +146,8 @@ are reported, never silently ignored.
   believes the field waits for chunks. Fields that a client names in Connection do not reach them either, except Upgrade.
 - An answer of a FastCGI server that breaks off before its announced length while it is still in our hands is a 502, or another
   server is asked; nginx sends a part of it.
+- An answer of a FastCGI server that breaks off within a record is not whole, also without fastcgi_keep_conn: it is not stored,
+  and the client is told so by the missing end of its chunks; nginx takes it for the whole answer, also for its cache.
 - With `proxy_pass_request_body off` the request has no Content-Length; nginx lets the upstream wait for the body unless
   `proxy_set_header Content-Length ""` is there, too.
 - A kept connection to an upstream that turns out to be dead does not count as a failure of the server: the request is sent again

@@ -240,6 +240,23 @@ def test_an_output_shorter_than_announced_cuts_the_client(php, rest, reason):
     assert any(f"{reason} while reading upstream" in line for line in s.error_log())
 
 
+@pytest.mark.parametrize("size", [3, 10], ids=["in its header", "in its content"])
+def test_an_answer_that_breaks_off_within_a_record_is_not_whole(php, size):
+    s = php()
+    client = s.client()
+    client.send(get())
+    upstream = s.peers[0].accept()
+    asked(upstream)
+    upstream.send(out(b"Content-Type: a/b\r\n\r\nhel"))
+    client.receives_head()
+    client.receives(b"3\r\nhel\r\n")
+    upstream.send(out(b"lo and more")[:size])
+    upstream.close()
+    assert client.is_closed()
+    assert not client.take().endswith(b"0\r\n\r\n")
+    assert any("upstream prematurely closed connection while reading upstream" in line for line in s.error_log())
+
+
 def test_a_kept_connection_has_to_end_its_answer(php):
     s = php("fastcgi_keep_conn = true")
     client = s.client()

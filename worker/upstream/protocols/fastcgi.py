@@ -208,7 +208,7 @@ class FastcgiBody:
             raise UpstreamFailure("error", f"recv() failed ({error.errno}: {error.strerror})") from None
         reader = self._reader
         if not data:
-            if self._is_kept or self._is_short():
+            if self._is_kept or self._is_short() or reader.is_cut:
                 raise UpstreamFailure("error", CLOSED_EARLY)
             self.finished = True
             return b""
