@@ -21,7 +21,11 @@ from bench.ports import free_port
 from master.demo.stage import CannotShow, set_stage
 from wproxy.config.tree import ConfigurationError
 
-RUN = "import sys; from master.demo import run_demo; sys.exit(run_demo(sys.argv[1], once='once' in sys.argv))"
+# At a pace that no eye can follow.
+RUN = (
+    "import sys; from master.demo import run_demo, stream; stream.PACE = 0.02; "
+    "sys.exit(run_demo(sys.argv[1], once='once' in sys.argv))"
+)
 CONFIGURATION = """\
 worker_processes = 1
 pid = "{folder}/wproxy.pid"
