@@ -220,6 +220,7 @@ def ask(address: int | str, path: str = "/", method: str = "GET", body: bytes | 
 class Load:
     """Clients that ask again and again, each on a connection that is kept, until they are told to stop.
 
+    pause: after an answer; without one they would take both cores for as long as a reload takes, and make it take longer.
     They behave as browsers do: when a connection that has served before ends without a byte of an answer, the request is
     sent once more on a new one. `failures` is what a user would have seen; `answers` counts what was right.
     """
@@ -231,9 +232,11 @@ class Load:
         path: str = "/",
         is_right: Callable[[Answer], bool] | None = None,
         timeout: float = PATIENCE,
+        pause: float = 0.003,
     ) -> None:
         self.port = port
         self.path = path
+        self.pause = pause
         self.timeout = timeout
         self.is_right = is_right or (lambda answer: answer.status == 200)
         self.answers = 0
@@ -288,6 +291,7 @@ class Load:
                 if not answer.keeps_alive:
                     wire.close()
                     wire = None
+                time.sleep(self.pause)
             except Exception as error:
                 with self._lock:
                     self.failures.append(f"client {number} after {wire.answers if wire else 'no'} answers: {error!r}")
