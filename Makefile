@@ -8,6 +8,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # "compat" puts this directory into the path of modules. Otherwise each Python begins with an import hook, which takes it 26 ms.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --config-settings editable_mode=compat
 
+# Of pytest, in `make unit`: one for each core. A third one uses the time that the two wait for servers and clocks.
+PROCESSES ?= 2
+
 .PHONY: run test check imported unit bench soak pythons applications clean test-peers wheel compiled compiled-test
 
 run: $(VENV)/.installed
@@ -29,7 +32,7 @@ imported: $(VENV)/.test-installed
 	@$(BIN)/python -m pytest --only-import --collect-only -q >/dev/null || true
 
 unit: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -m "not soak and not applications" -n 2 --dist loadfile --durations 20 --durations-min 1
+	$(BIN)/python -m pytest -m "not soak and not applications" -n $(PROCESSES) --dist loadfile --durations 20 --durations-min 1
 
 soak: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m soak
