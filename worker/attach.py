@@ -23,6 +23,8 @@ from worker.access.auth_request import by_asking
 from worker.access.jwt import by_token, disbelieving
 from worker.access.password import by_password
 from worker.blaming import blaming
+from worker.client.http1.repeated_answer import learning_answers
+from worker.client.http1.repeated_exchange import learning_exchanges
 from worker.content.files_again import sending_again
 from worker.content.index import indexing
 from worker.content.precompressed import sending_precompressed
@@ -49,7 +51,7 @@ from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
 from wproxy.directives.explain_ring import is_recorded
 from wproxy.http import Jump, Request, Response
-from wproxy.route import Again, Answer, Handler, Route
+from wproxy.route import Again, Answer, Handler, Learn, Route
 
 if TYPE_CHECKING:
     from worker.decisions.recording import Recorder
@@ -247,11 +249,11 @@ def attach_server(server: Server, services: Services) -> None:
     for location in server.each_location():
         attach(location, services)
         if first is not None:
-            location.route.answer, location.route.again = at_server(first, location.route.answer), None
+            location.route.answer, location.route.learn = at_server(first, location.route.answer), None
     if server.steps:
         # Every request enters through the server's own steps; the location is found after them.
         server.entry = entry = copy(fallback.route)
-        entry.answer, entry.again = enter, None
+        entry.answer, entry.learn = enter, None
         recorder = recorder_of(fallback, services, any(map(is_recorded, server.each_location())))
         if recorder is not None:
             entry.answer = recorder.answering(enter)
@@ -333,9 +335,17 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
         route.answer = recorder.answering(route.answer)
         route.record = recorder.refused
         route.filter = recorder.filtering(route.filter)
-    elif route.filter is None and route.tracing is None and location.post_action is None and route.chunked:
-        route.again = again
+    elif route.filter is None and route.tracing is None and location.post_action is None:
+        route.learn = learning_answers(again) if again is not None else learning(location, services, handlers)
     return made
+
+
+def learning(location: Location, services: Services, handlers: tuple[Handler, ...]) -> Learn | None:
+    """Return what repeats the exchanges of a location with its upstream; None where it does more than pass requests on."""
+    passing = services.passings.get(location)
+    if passing is None or location.steps or location.internal or location.for_other_methods:
+        return None
+    return learning_exchanges(passing) if handlers == (MethodType(services.exchange, passing),) else None
 
 
 def recorder_of(location: Location, services: Services, listens: bool) -> Recorder | None:

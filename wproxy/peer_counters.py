@@ -59,6 +59,14 @@ class PeerCounters:
         if self.requests % TIMED == 1 and attempt.header_time is not None and attempt.response_time is not None:
             self.count_times(attempt.header_time, attempt.response_time)
 
+    def count_whole(self, status: int, received: int, sent: int, seconds: float) -> None:
+        """Count an attempt on a kept connection whose answer came as a whole, after so many seconds. received, sent: bytes."""
+        self.requests = requests = self.requests + 1
+        self.received += received
+        self.sent += sent
+        if requests % TIMED == 1:
+            self.count_times(seconds, seconds)
+
     def count_times(self, header_time: float, response_time: float) -> None:
         """Count the seconds until the head and until the end of a response."""
         if self.header_time or self.response_time:

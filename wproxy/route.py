@@ -6,6 +6,7 @@ is read in 8 ns, a default on a class through its instance in 24. The code that 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from wproxy.directives.error_page import ErrorPage
     from wproxy.directives.temporary_path import TemporaryPath
     from wproxy.error_log import ErrorLog
-    from wproxy.http import FieldsLike, Jump, Request, RequestLineLike, Response, ResponseFields
+    from wproxy.http import Exchange, FieldsLike, Jump, Request, RequestLineLike, Response, ResponseFields
 
 Answer = Callable[["Request"], Awaitable["Response"]]
 # A handler: answers, sends the request elsewhere, or returns None to let the next handler have it.
@@ -52,12 +53,33 @@ class Tracing(Protocol):
         """Return the function that logs a finished request, and begins the trace of one that ended early."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Repetition(ABC):
+    """A request that a client's connection may repeat byte for byte, in a location that then answers it as before."""
+
+    @abstractmethod
+    async def serve(self, exchange: Exchange) -> Response | bytes:
+        """Answer it as often as it comes; return what has come in its place, or the response to one that needs more.
+
+        The connection is idle when this begins; with a response it has a request. If that has been `replied` to, the head and the
+        rest of the response are out: its body is what has still to be sent.
+        """
+
+    @abstractmethod
+    def hand_over(self, exchange: Exchange) -> Request:
+        """Return the request under way; it has left the repetition, and its connection has it."""
+
+
+# Notes a request that has been answered, so that it can be repeated; returns None if the next one may get another answer.
+Learn = Callable[["Exchange", "Request", "Response"], "Repetition | None"]
+
+
 @mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class Route:
     """The way of a request through one location.
 
-    answer: gets a response, from the access phase to the error pages. again: answers a head that comes again on its connection,
-    without a Request; None where answers depend on more than the head. handlers: the phases after rewriting. filter: changes
+    answer: gets a response, from the access phase to the error pages. learn: what repeats the requests of a
+    connection that are the same; None where each is looked at for itself. handlers: the phases after rewriting. filter: changes
     responses before they are sent; None where nothing does. unchanged: makes the fields of a response whose body the filters
     leave as it is; None where no filter looks at bodies. added_to_success: the lines that go with a 200, for a 416 in its place.
     error_pages: by status. write_log: writes the access log. log: the error log. server_token: the value of Server.
@@ -74,7 +96,6 @@ class Route:
 
     __slots__ = (
         "added_to_success",
-        "again",
         "answer",
         "body_temp_path",
         "chunked",
@@ -91,6 +112,7 @@ class Route:
         "keepalive_requests",
         "keepalive_time",
         "keepalive_timeout",
+        "learn",
         "location",
         "log",
         "reads_with_care",
@@ -105,7 +127,7 @@ class Route:
     )
 
     answer: Answer
-    again: Again | None
+    learn: Learn | None
     handlers: tuple[Handler, ...]
     content_handlers: tuple[Handler, ...]
     filter: Filter | None
@@ -138,7 +160,7 @@ class Route:
         self.keepalive_timeout = location.keepalive_timeout
         self.body_temp_path = location.client_body_temp_path
         self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = None
-        self.again = None
+        self.learn = None
         self.inner = self.tracing = self.record = self.counts = self.sample = self.count_failure = None
         self.handlers = self.content_handlers = ()
 

@@ -45,6 +45,7 @@ def name_of(frame: FrameType) -> str:
 
 LOOP = ["worker.loop.Loop.turn", "worker.loop.Loop._run"]
 SERVE = "worker.client.http1.serve.serve_connection"
+REPEATED = "worker.client.http1.repeated_answer.RepeatedAnswer.serve"
 EXCHANGE = "worker.upstream.exchange.proxy_request"
 
 
@@ -92,8 +93,9 @@ def test_what_answers_in_a_location_is_few_hops_from_the_connection(stage: Calla
 
 
 def test_what_comes_again_is_answered_one_hop_from_the_connection(stage: Callable[..., Stage]) -> None:
-    client = stage(locations='[http.server.location."= /r"]\nreturn = [200, "x"]').client()
+    client = stage(server='access_log = "off"', locations='[http.server.location."= /r"]\nreturn = [200, "x"]').client()
     client.send(get(b"/r"))
-    (stack,) = stacks_of(lambda: client.send(get(b"/r")), "worker.client.http1.repeated.answer_again")
-    assert stack == [*LOOP, SERVE, "worker.client.http1.repeated.answer_again"]
-    assert stacks_of(lambda: client.send(get(b"/r")), "worker.client.http1.serve.make_request") == []
+    client.send(get(b"/r"))
+    (stack,) = stacks_of(lambda: client.send(get(b"/r")), "worker.content.returns.returning_at_once.<locals>.again")
+    assert stack == [*LOOP, SERVE, REPEATED, "worker.content.returns.returning_at_once.<locals>.again"]
+    assert stacks_of(lambda: client.send(get(b"/r")), "worker.client.http1.new_request.make_request") == []

@@ -283,7 +283,7 @@ def test_a_server_behind_a_proxy_finds_the_client_each_time(front: Make, site: P
     for _ in range(3):
         assert ask(client, "/f/file.txt", 1000).take().endswith(b"0123456789")
     assert sum("client: 192.0.2.1, " in line for line in s.error_log()) == 3
-    assert s.configuration.servers[0].locations.prefixes[b"/f/"].route.again is None
+    assert s.configuration.servers[0].locations.prefixes[b"/f/"].route.learn is None
 
 
 @pytest.mark.parametrize("location", ["root SITE;", 'return 200 "text";'], ids=["file", "return"])

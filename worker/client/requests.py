@@ -57,7 +57,7 @@ def refused_way(server: Server, refusal: ClientError) -> tuple[Location, Route]:
 
     location = server.locations.fallback
     route = copy.copy(location.route)
-    route.answer, route.again = refuse, None
+    route.answer, route.learn = refuse, None
     route.client_max_body_size = 0
     return location, route
 

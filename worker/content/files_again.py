@@ -1,4 +1,4 @@
-"""Files for heads that come again on their connection (worker/client/http1/repeated.py).
+"""Files for heads that come again on their connection (worker/client/http1/repeated_answer.py).
 
 A file is opened and looked at each time, as always; what is known of it is the head that static.py has made.
 """

@@ -95,6 +95,11 @@ class MeasuredPeer(PeerCounters):
         extend = self._extend  # found faster than as a method
         extend((attempt.status, header_time, attempt.response_time or 0.0, attempt.bytes_received, attempt.bytes_sent))
 
+    def count_whole(self, status: int, received: int, sent: int, seconds: float) -> None:
+        """Take a sample of an attempt on a kept connection, whose answer came as a whole."""
+        extend = self._extend
+        extend((status, seconds, seconds, received, sent))
+
     def settle(self) -> None:
         """Count the samples."""
         counts, upstream, samples = self.counts, self.upstream, self._samples

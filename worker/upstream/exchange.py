@@ -41,9 +41,13 @@ from wproxy.request_body import BODILESS, EMPTY, Outgoing
 NON_IDEMPOTENT: Final = frozenset((b"POST", b"LOCK", b"PATCH"))
 
 
-async def proxy_request(passing: Passing, request: Request) -> Response:
+async def proxy_request(
+    passing: Passing, request: Request, begun: LiveAttempt | None = None, happened: list[Exception] | None = None
+) -> Response:
     """Answer from an upstream. Raises ClientError and ClientGone for faults of the client.
 
+    begun: the first attempt, where a `RepeatedExchange` has begun it; if it has a connection, the request has been sent on that.
+    happened: the exceptions that it has met since, at most one.
     The whole good day is in this one coroutine: each further one would cost 0.3 us per request.
     """
     group = passing.group
@@ -67,6 +71,10 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
     tried = 0
     first_try = clock.now
     again: LivePeer | None = None
+    if begun is not None:
+        attempt, again = begun, begun.live_peer
+        if begun.connection is None:
+            begun = None
     while True:
         peer = again or group.pick(tried, request) or await group.wait_for_peer(tried, request)
         if peer is None:
@@ -78,7 +86,9 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
             attempts.append(attempt)
         manner = passing.manner or manner_of(passing.settings, request, group.is_local)
         connection: PeerConnection | None
-        if passing.is_pooled:
+        if begun is not None:
+            connection = begun.connection
+        elif passing.is_pooled:
             connection = group.take_idle(peer, request.method in NON_IDEMPOTENT, manner)  # type: ignore[assignment]  # see Manner
         else:
             connection = None
@@ -103,7 +113,11 @@ async def proxy_request(passing: Passing, request: Request) -> Response:
                 else:
                     connection = await open_connection(attempt, passing.is_pooled)
             attempt.connection = connection
-            if connection.start(attempt):
+            if begun is not None:
+                begun = None
+                if happened:
+                    raise happened.pop()
+            elif connection.start(attempt):
                 # The answer cannot be there yet: park first, and save a refused recv. The whole head must arrive in time.
                 attempt.sent_at = clock.now
                 await park(connection.channel, READ, passing.read_timeout)

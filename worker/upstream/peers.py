@@ -276,6 +276,26 @@ class Group(IdleConnections):
         peer.connections += 1
         return peer
 
+    def picks_at_once(self) -> bool:
+        """Whether `pick_at_once` returns a peer now."""
+        return self.released is None and (self.sole is not None or self._words[HEAD_CHANGES] == self._unchanged_since)
+
+    def pick_at_once(self) -> LivePeer | None:
+        """Return the peer whose turn it is, if that is known without a look at the request; otherwise None.
+
+        The peer counts one more connection until it is released.
+        """
+        if self.released is not None:
+            return None
+        peer = self.sole
+        if peer is None:
+            if self._words[HEAD_CHANGES] != self._unchanged_since:
+                return None
+            turn = self._turn = self._turn.following
+            peer = turn.peer
+        peer.connections += 1
+        return peer
+
     def _may_begin_turns(self, tried: int) -> bool:
         """Whether turns are written down from now on: nothing is known against a peer. If not, all weights are up to date."""
         self._end_turns()
@@ -444,11 +464,10 @@ class Group(IdleConnections):
         announced: seconds after which the upstream said it would close; it is given up a second before that.
         """
         # `release`, inlined for the common groups: of one peer, or without failures. `is_worn` and `keep` are inlined below.
-        if attempt is not None and (
-            self._only_counts or (self.released is None and self._words[HEAD_CHANGES] == self._unchanged_since)
-        ):
+        if self._only_counts or (self.released is None and self._words[HEAD_CHANGES] == self._unchanged_since):
             peer.connections -= 1
-            peer.counters.count(attempt)
+            if attempt is not None:
+                peer.counters.count(attempt)
         else:
             self.release(peer, ANSWERED, attempt)
         now = self.clock.now

@@ -11,7 +11,7 @@ from wproxy.browsers import stays_connected
 from wproxy.config.model import Server
 from wproxy.failures import ClientGone
 from wproxy.http import REASONS, Client, FieldsForm, Request
-from wproxy.route import Again, Route
+from wproxy.route import Learn, Repetition, Route
 
 Head = tuple[RequestLine, RequestFields, int]
 
@@ -21,15 +21,15 @@ class Connection(HeadMemo):
 
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
     patience: for so many seconds. chunk: the size of a read, small after a small first request, until one fills it. routed_*:
-    the line and the fields of the last head, and the route of its location; again: answers that head when it comes again, if it
-    can (see repeated.py). last_request, expires: the request, or the time, from which the connection is not kept, for that head
-    and location. routed_form: the form of that head, where they and `patience` hold for all GET requests of it in 1.1 that have
-    the same route. is_over: whether the last request is, and only its body or the end of the connection is awaited; is_refused:
-    whether its head was refused.
+    the line and the fields of the last head, and the route of its location. last_request, expires: the request, or the time, from
+    which the connection is not kept, for that head and location. routed_form: the form of that head, where they and `patience`
+    hold for all GET requests of it in 1.1 that have the same route. is_over: whether the last request is, and only its body or
+    the end of the connection is awaited; is_refused: whether its head was refused. learn: what may repeat the last request, if
+    it was the same as the one before it; repetition: what repeats it; repeating: the same while it does. request: the request
+    under way, unless it is one that is repeated (see `current`).
     """
 
     __slots__ = (
-        "again",
         "buffer",
         "chunk",
         "client",
@@ -39,8 +39,11 @@ class Connection(HeadMemo):
         "is_over",
         "is_refused",
         "last_request",
+        "learn",
         "patience",
         "plan",
+        "repeating",
+        "repetition",
         "request",
         "routed_by",
         "routed_fields",
@@ -52,11 +55,13 @@ class Connection(HeadMemo):
         "task",
     )
 
-    # Set with the first request.
+    # Set with the first request, the first three of them.
     routed_fields: RequestFields | None
-    again: Again | None
     last_request: int
     expires: float
+    learn: Learn | None
+    repetition: Repetition | None
+    repeating: Repetition | None
 
     def __init__(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
         # Like HeadMemo.__init__, without the call.
@@ -71,6 +76,7 @@ class Connection(HeadMemo):
         self.chunk = HEAD_CHUNK
         self.idle = True
         self.is_over = self.is_refused = False
+        self.learn = self.repetition = self.repeating = None
         self.patience = plan.header_timeout
         self.request: Request | None = None
         self.routed_line: RequestLine | None = None
@@ -93,7 +99,7 @@ class Connection(HeadMemo):
     @property
     def is_reading(self) -> bool:
         """See `ClientConnection.is_reading`."""
-        return self.is_refused if self.is_over else not self.idle and self.request is None
+        return self.is_refused if self.is_over else not self.idle and self.request is None and self.repeating is None
 
     @property
     def begun(self) -> int:
@@ -103,7 +109,12 @@ class Connection(HeadMemo):
     @property
     def under_way(self) -> tuple[Request, ...]:
         """Return the request that it has now."""
-        return () if self.request is None else (self.request,)
+        request = self.current()
+        return () if request is None else (request,)
+
+    def current(self) -> Request | None:
+        """Return the request that it has now; one that is only repeated is made for that."""
+        return self.request if self.repeating is None else self.repeating.hand_over(self)
 
     def may_leave(self, now: float) -> bool:
         """Whether it may be closed: it waits for a request, has for keepalive_min_timeout, and none has arrived."""
@@ -113,7 +124,7 @@ class Connection(HeadMemo):
 
     def drain(self, now: float) -> None:
         """Close after the active request, or at once if none has arrived."""
-        self.again = None
+        self.last_request = 0  # repetitions need not look whether the worker drains
         # A request that has arrived already is served; the client has to repeat any other.
         if self.idle and self.client.requests and not self.stream.has_unread():
             loop = self.stream.loop
@@ -121,8 +132,8 @@ class Connection(HeadMemo):
                 loop.interrupt(self.task, ClientGone())
             else:
                 loop.hasten(self.task, self.idle_since + self.routed_by.location.keepalive_min_timeout)
-        elif self.request is not None:
-            self.request.keepalive = False
+        elif (request := self.current()) is not None:
+            request.keepalive = False
 
     def cut(self, reason: ClientGone) -> None:
         """End its request now."""
@@ -179,7 +190,7 @@ class Connection(HeadMemo):
 
         Bytes are left where they are until the next request is read.
         """
-        request = self.request
+        request = self.current()
         if request is not None and not request.route.ignores_abort and stream.has_ended():
             stream.loop.interrupt(self.task, departure(request, "client prematurely closed connection"))
         return False

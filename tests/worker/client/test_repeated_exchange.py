@@ -1,0 +1,611 @@
+"""Repeated requests: whatever happens to one, it is as if each had been looked at for itself.
+
+Each scenario is performed twice, by a worker that learns exchanges and by one that does not. What the clients and the upstreams
+receive, both logs and all counts must be the same; and the first one must have repeated what the scenario wants it to.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conversation import _CONFIGURATION as CONFIGURATION
+from conversation import End, Stage, get, ok, post
+
+from worker.client.http1.connection import Connection
+from worker.client.http1.repeated_answer import RepeatedAnswer
+
+
+class Play:
+    """One performance: a stage, a client that has repeated a request three times, and the upstream that has answered."""
+
+    def __init__(self, stage: Stage, learns: bool, request: bytes, answer: bytes, tcp: bool) -> None:
+        self.stage = stage
+        self.request, self.answer = request, answer
+        self.seen: list[object] = []
+        self.repetitions = 0
+        self.learns = learns
+        if not learns:
+            for location in stage.configuration.servers[0].each_location():
+                location.route.learn = None
+        self.client = stage.client(tcp=tcp, receive_buffer=4096 if tcp else 0, send_buffer=4096 if tcp else 0)
+        self.upstreams: list[End] = []
+        for _ in range(3):
+            self.ask()
+            self.reply()
+        self.see()
+
+    @property
+    def upstream(self) -> End:
+        return self.upstreams[-1]
+
+    def connection(self) -> Connection:
+        """Return the worker's side of the client's connection."""
+        return min(self.stage.worker.clients.connections, key=lambda one: one.client.serial)
+
+    def ask(self, request: bytes | None = None) -> None:
+        """Send a request, unless the connection has ended, and see who gets it."""
+        if self.client.is_open():
+            self.client.send(self.request if request is None else request)
+        self.look()
+
+    def look(self) -> None:
+        """Let all upstreams take what has come for them."""
+        self.stage.settle()
+        if self.stage.worker.clients.connections:
+            connection = self.connection()
+            self.repetitions += connection.repeating is not None or isinstance(connection.repetition, RepeatedAnswer)
+        for peer in self.stage.peers:
+            while True:
+                accepted = peer._try_accept()
+                if accepted is None:
+                    break
+                self.upstreams.append(End(self.stage, accepted, f"upstream {peer.name}"))
+                self.seen.append(f"accepted by {self.stage.peers.index(peer)}")
+        for number, upstream in enumerate(self.upstreams):
+            if not upstream.over and (data := upstream.take()):
+                self.seen.append((f"upstream {number}", data))
+                self.upstreams.append(self.upstreams.pop(number))
+        self.seen.append(("client", self.client.take() if not self.client.over else b""))
+
+    def reply(self, answer: bytes | None = None) -> None:
+        """Answer where the last request has gone, unless that connection has ended."""
+        if self.upstreams and not self.upstream.over and self.upstream.is_open():
+            self.upstream.send(self.answer if answer is None else answer)
+        self.look()
+
+    def see(self) -> None:
+        """Look at everything that others can look at."""
+        clients = self.stage.worker.clients
+        self.seen.append((clients.count(), clients.begun, clients.requests, clients.count_tunnels()))
+        for group in self.stage.worker.groups.values():
+            for peer in group.peers:
+                counters = peer.counters
+                self.seen.append((peer.connections, len(peer.idle), counters.requests, counters.received, counters.sent))
+
+    def end(self) -> list[object]:
+        self.look()
+        self.see()
+        self.stage.settle()
+        if self.client.over or self.client.saw_end:
+            self.seen.append("the client's connection is closed")
+        for line in self.stage.access_log() if Path(self.stage.directory, "access.log").exists() else ():
+            self.seen.append(tuple(line.items()))
+        self.seen.extend(self.stage.error_log())
+        if "/metrics" in self.stage.text:
+            self.seen.extend(self.metrics())
+        names = {peer.name: f"peer{number}" for number, peer in enumerate(self.stage.peers)}
+        text = "\n".join(map(str, self.seen))
+        for name, short in names.items():
+            text = text.replace(name, short)
+        return re.sub(r"\d{4}/\d\d/\d\d [\d:]+|\[\w+\] \d+#\d+:|\*\d+", "-", text).split("\n")
+
+    def metrics(self) -> list[str]:
+        """Return the lines about requests and upstreams on the page of metrics."""
+        asking = self.stage.client().send(get(b"/metrics", b"Connection: close"))
+        self.stage.until(lambda: asking.pull_all() is not None and asking.saw_end, "no metrics")
+        lines = asking.take().decode().split("\n")
+        return [line for line in lines if line.startswith(("wproxy_http_", "wproxy_upstream_"))]
+
+
+Act = Callable[[Play], None]
+
+
+def repeat(p: Play) -> None:
+    p.ask()
+    p.see()
+    p.reply()
+
+
+def again_and_again(p: Play) -> None:
+    for _ in range(5):
+        repeat(p)
+
+
+def body_later(p: Play) -> None:
+    p.ask(p.request[:-3])
+    p.ask(p.request[-3:])
+    p.reply()
+    repeat(p)
+
+
+def answered(answer: bytes) -> Act:
+    """One more request, with this answer; then the usual ones."""
+
+    def act(p: Play) -> None:
+        p.ask()
+        p.reply(answer)
+        p.ask()
+        p.reply()
+        p.ask()
+        p.reply()
+
+    return act
+
+
+def in_pieces(*cuts: int) -> Act:
+    def act(p: Play) -> None:
+        p.ask()
+        p.upstream.send_slowly(p.answer, list(cuts) or None)
+        p.look()
+        repeat(p)
+
+    return act
+
+
+def closed_by_upstream(begun: bytes = b"") -> Act:
+    def act(p: Play) -> None:
+        p.ask()
+        if begun:
+            p.upstream.send(begun)
+        p.upstream.close()
+        p.look()
+        p.look()
+        if not p.upstream.over:
+            p.reply()
+            repeat(p)
+
+    return act
+
+
+def reset_by_upstream(p: Play) -> None:
+    p.ask()
+    p.upstream.reset()
+    p.look()
+    if not p.upstream.over:
+        p.reply()
+
+
+def closed_while_idle(p: Play) -> None:
+    p.upstream.close()
+    p.look()
+    p.ask()
+    p.reply()
+    repeat(p)
+
+
+def silent(p: Play) -> None:
+    p.ask()
+    p.stage.advance(6)
+    p.look()
+
+
+def later(seconds: float) -> Act:
+    def act(p: Play) -> None:
+        p.stage.advance(seconds)
+        p.look()
+        if not p.client.saw_end:
+            p.ask()
+            p.reply()
+            repeat(p)
+
+    return act
+
+
+def slow_answer(p: Play) -> None:
+    p.ask()
+    p.stage.advance(1.5)
+    p.reply()
+    repeat(p)
+
+
+def client_closes(p: Play) -> None:
+    p.ask()
+    p.client.close()
+    p.look()
+
+
+def client_resets(p: Play) -> None:
+    p.ask()
+    p.client.reset()
+    p.look()
+
+
+def client_resets_before_the_answer_is_read(p: Play) -> None:
+    p.ask()
+    p.upstream.sock.send(p.answer)
+    p.client.sock.close()
+    p.client.over = True
+    p.look()
+
+
+def client_ends_sending(p: Play) -> None:
+    p.ask()
+    p.client.end_sending()
+    p.look()
+
+
+def client_leaves_while_idle(p: Play) -> None:
+    p.client.close()
+    p.look()
+
+
+def client_times_out_while_idle(p: Play) -> None:
+    p.stage.advance(76)
+    p.look()
+
+
+def pipelined(p: Play) -> None:
+    p.ask(p.request * 3)
+    for _ in range(3):
+        p.reply()
+    repeat(p)
+
+
+def pipelined_while_waiting(p: Play) -> None:
+    p.ask()
+    p.client.send(p.request)
+    p.look()
+    p.reply()
+    p.look()
+    p.reply()
+    repeat(p)
+
+
+def another_request(request: bytes) -> Act:
+    def act(p: Play) -> None:
+        p.ask(request)
+        if not p.client.saw_end:
+            p.reply()
+        p.look()
+        if not p.client.saw_end:
+            for _ in range(4):
+                p.ask()
+                p.reply()
+
+    return act
+
+
+def request_in_pieces(p: Play) -> None:
+    p.client.send_slowly(p.request)
+    p.look()
+    p.reply()
+    repeat(p)
+
+
+def half_a_request(p: Play) -> None:
+    p.ask(p.request[:20])
+    p.see()
+    p.stage.advance(61)
+    p.look()
+
+
+def drained_while_waiting(p: Play) -> None:
+    p.ask()
+    p.stage.worker.clients.drain(p.stage.loop.clock.now)
+    p.look()
+    p.reply()
+
+
+def drained_while_idle(p: Play) -> None:
+    p.stage.worker.clients.drain(p.stage.loop.clock.now)
+    p.look()
+
+
+def drained_with_a_request_on_its_way(p: Play) -> None:
+    p.client.sock.send(p.request)
+    p.stage.worker.clients.drain(p.stage.loop.clock.now)
+    p.look()
+    p.reply()
+
+
+def cut(p: Play) -> None:
+    p.ask()
+    p.stage.worker.clients.cut("the worker ends")
+    p.look()
+
+
+def looked_at(p: Play) -> None:
+    p.ask()
+    (request,) = p.connection().under_way
+    (attempt,) = request.attempts
+    p.seen.append(
+        (request.path, request.started, attempt.peer, attempt.doing, attempt.url, attempt.bytes_sent, request.keepalive)
+    )
+    p.look()
+    p.reply()
+    for _ in range(3):
+        p.ask()
+        p.reply()
+
+
+def connection_to_the_upstream_taken_by_another(p: Play) -> None:
+    other = p.stage.client()
+    other.send(get(b"/other"))
+    p.look()
+    p.ask()
+    p.look()
+    p.reply()
+    p.upstreams[0].send(ok(b"other"))
+    p.look()
+    p.seen.append(other.take())
+    repeat(p)
+
+
+def a_server_becomes_ill(p: Play) -> None:
+    for _ in range(2):
+        p.ask()
+        p.upstream.close()
+        p.look()
+        if not p.upstream.over:
+            p.upstream.close()
+            p.look()
+    for _ in range(3):
+        p.ask()
+        if not p.upstream.over:
+            p.reply()
+
+
+PATIENT = 'proxy_read_timeout = "5s"\n'
+RETRIES = 'proxy_next_upstream = ["error", "timeout", "http_503", "http_404", "non_idempotent"]'
+PAGE = '[http.server.location."/page"]\nadd_header = [["X-Page", "yes", "always"]]\nreturn = [200, "page"]'
+METRICS = '[http.server.location."/metrics"]\nmetrics = "zones=locations"'
+BODY = b"one body" * 20
+SCENARIOS: dict[str, Act] = {
+    "the same": again_and_again,
+    "another body": answered(ok(b"no")),
+    "a longer body": answered(ok(b"longer body")),
+    "an empty body": answered(ok(b"")),
+    "another field": answered(ok(b"ok", b"X-A: b")),
+    "a field for us": answered(ok(b"ok", b"X-Accel-Limit-Rate: 100")),
+    "not found": answered(ok(status=b"404 Not Found")),
+    "a failure": answered(ok(status=b"503 Service Unavailable")),
+    "no content": answered(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "a redirect": answered(ok(b"ok", b"Location: http://app/x", status=b"302 Found")),
+    "the connection ends": answered(ok(b"ok", b"Connection: close")),
+    "chunked": answered(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+    "an old version": answered(ok(version=b"1.0")),
+    "an early hint": answered(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok()),
+    "to be continued": answered(b"HTTP/1.1 100 Continue\r\n\r\n" + ok()),
+    "too much": answered(ok() + b"more"),
+    "two answers": answered(ok() * 2),
+    "garbage": answered(b"garbage\r\n\r\n"),
+    "two lengths": answered(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
+    "a large body": answered(ok(b"x" * 100_000)),
+    "a large head": answered(ok(b"ok", b"X-A: " + b"a" * 20_000)),
+    "byte by byte": in_pieces(),
+    "the body later": in_pieces(len(ok()) - 2),
+    "half the head": in_pieces(10),
+    "most of the body": in_pieces(len(ok()) - 1),
+    "closed without an answer": closed_by_upstream(),
+    "closed within the head": closed_by_upstream(b"HTTP/1.1 200 OK\r\nCont"),
+    "closed within the body": closed_by_upstream(ok()[:-1]),
+    "closed after the answer": closed_by_upstream(ok()),
+    "reset": reset_by_upstream,
+    "closed while idle": closed_while_idle,
+    "silent": silent,
+    "a second later": later(1.2),
+    "a minute later": later(61),
+    "an hour later": later(3601),
+    "slow answer": slow_answer,
+    "client closes": client_closes,
+    "client resets": client_resets,
+    "client resets before the answer is read": client_resets_before_the_answer_is_read,
+    "client ends sending": client_ends_sending,
+    "client leaves while idle": client_leaves_while_idle,
+    "client times out while idle": client_times_out_while_idle,
+    "pipelined": pipelined,
+    "pipelined while waiting": pipelined_while_waiting,
+    "another path": another_request(get(b"/other")),
+    "another field of the request": another_request(get(b"/", b"X-A: b")),
+    "another host": another_request(get(host=b"other")),
+    "another method": another_request(get(method=b"PUT")),
+    "HEAD": another_request(get(method=b"HEAD")),
+    "close": another_request(get(b"/", b"Connection: close")),
+    "version 1.0": another_request(get(version=b"1.0")),
+    "a body": another_request(post(b"body")),
+    "a bad request": another_request(b"GET / HTTP/1.1\r\n\r\n"),
+    "no request": another_request(b"\x16\x03\x01\r\n\r\n"),
+    "request in pieces": request_in_pieces,
+    "half a request": half_a_request,
+    "drained while waiting": drained_while_waiting,
+    "drained while idle": drained_while_idle,
+    "drained with a request on its way": drained_with_a_request_on_its_way,
+    "cut": cut,
+    "looked at": looked_at,
+    "connection to the upstream taken by another": connection_to_the_upstream_taken_by_another,
+    "a server becomes ill": a_server_becomes_ill,
+}
+POSTED: dict[str, Act] = {
+    "the same": SCENARIOS["the same"],
+    "another body": another_request(post(b"another!" * 20)),
+    "a longer body": another_request(post(b"longer" * 40)),
+    "an empty body": another_request(post(b"")),
+    "the body later": body_later,
+    "a body with more after it": another_request(post(BODY) + b"GET"),
+    "pipelined": pipelined,
+    "closed without an answer": closed_by_upstream(),
+    "closed within the head": closed_by_upstream(b"HTTP/1.1 200 OK\r\nCont"),
+    "reset": reset_by_upstream,
+    "closed while idle": closed_while_idle,
+    "silent": silent,
+    "another answer": answered(ok(b"longer body")),
+    "not found": answered(ok(status=b"404 Not Found")),
+    "client closes": client_closes,
+    "looked at": looked_at,
+    "drained while waiting": drained_while_waiting,
+    "a server becomes ill": a_server_becomes_ill,
+}
+SETTINGS: dict[str, dict[str, object]] = {
+    "logged, with error pages": {
+        "location": PATIENT + 'proxy_intercept_errors = true\nerror_page = [["404", "/page"]]',
+        "locations": PAGE,
+    },
+    "unlogged, two servers": {"peers": 2, "server": 'access_log = "off"', "location": PATIENT + RETRIES, "locations": METRICS},
+    "few requests": {"server": "keepalive_requests = 6", "location": PATIENT},
+}
+
+
+def performed(directory: Path, learns: bool, act: Act, request: bytes, answer: bytes = b"", tcp: bool = False, **more) -> Play:
+    directory.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        stage = Stage(patch, str(directory), **more)
+        try:
+            play = Play(stage, learns, request, answer or ok(), tcp)
+            act(play)
+            play.result = play.end()
+        except BaseException:
+            stage.close(sweep=False)
+            raise
+        stage.close()
+    return play
+
+
+def both(directory: Path, act: Act, request: bytes, **more) -> Play:
+    learned = performed(directory / "learned", True, act, request, **more)
+    usual = performed(directory / "usual", False, act, request, **more)
+    assert usual.repetitions == 0
+    assert learned.result == usual.result
+    return learned
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_repeated_request_is_like_any_other(tmp_path: Path, name: str, settings: str):
+    assert both(tmp_path, SCENARIOS[name], get(), **SETTINGS[settings]).repetitions
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("name", POSTED)
+def test_a_repeated_request_with_a_body_is_like_any_other(tmp_path: Path, name: str, settings: str):
+    assert both(tmp_path, POSTED[name], post(BODY), **SETTINGS[settings]).repetitions
+
+
+def anything(seed: int) -> Act:
+    """A sequence of acts that nobody would write."""
+    others = (get(b"/other"), get(b"/", b"X-A: b"), get(method=b"HEAD"), post(b"body"), get(host=b"other"))
+    answers = (
+        ok(b"no"),
+        ok(b"longer body"),
+        ok(b"ok", b"Connection: close"),
+        ok(b"ok", b"X-A: b"),
+        ok(status=b"503 Service Unavailable"),
+    )
+
+    def act(p: Play) -> None:
+        chance = random.Random(seed)
+        for _ in range(12):
+            kind = chance.randrange(14)
+            if kind < 6:
+                repeat(p)
+            elif kind == 6:
+                p.ask(chance.choice(others))
+                p.reply()
+            elif kind == 7:
+                p.ask()
+                p.reply(chance.choice(answers))
+            elif kind == 8:
+                p.ask()
+                answer = chance.choice((p.answer, *answers))
+                cut = chance.randrange(1, len(answer))
+                p.reply(answer[:cut])
+                p.stage.advance(chance.choice((0, 1.5)))
+                p.reply(answer[cut:])
+            elif kind == 9:
+                p.stage.advance(chance.choice((0.1, 1.5, 4)))
+            elif kind == 10:
+                p.upstream.close()
+                p.look()
+            elif kind == 11:
+                p.ask()
+                p.upstream.close()
+                p.look()
+                p.reply()
+            elif kind == 12:
+                cut = chance.randrange(1, len(p.request))
+                p.ask(p.request[:cut])
+                p.ask(p.request[cut:])
+                p.reply()
+            else:
+                p.ask(p.request * 2)
+                p.reply()
+                p.reply()
+
+    return act
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_whatever_comes_between_repeated_requests(tmp_path: Path, seed: int):
+    settings = list(SETTINGS.values())[seed % 2]
+    both(tmp_path, anything(seed), post(BODY) if seed % 3 == 0 else get(), **settings)
+
+
+def test_a_client_that_does_not_read_gets_all_answers(tmp_path: Path):
+    """An answer of which the socket takes only a part is sent to its end."""
+
+    def act(p: Play) -> None:
+        for _ in range(60):
+            p.client.sock.send(p.request)
+            p.stage.settle()
+            p.upstream.pull_all()
+            if not p.upstream.received:
+                break  # the answer before this one has not gone out
+            p.seen.append(bytes(p.upstream.received))
+            p.upstream.received.clear()
+            p.upstream.sock.send(p.answer)
+            p.stage.settle()
+        else:
+            raise AssertionError("all of it found room")
+        p.look()
+        p.reply()
+
+    assert both(tmp_path, act, get(), answer=ok(b"x" * 2000), tcp=True).repetitions
+
+
+# Answers that are always the same.
+
+
+ANSWERED_HERE: dict[str, Act] = {
+    "the same": again_and_again,
+    "pipelined": pipelined,
+    "a second later": later(1.2),
+    "an hour later": later(3601),
+    "client closes": client_closes,
+    "client leaves while idle": client_leaves_while_idle,
+    "client times out while idle": client_times_out_while_idle,
+    "another path": another_request(get(b"/other")),
+    "HEAD": another_request(get(method=b"HEAD")),
+    "close": another_request(get(b"/", b"Connection: close")),
+    "a condition": another_request(get(b"/", b"If-None-Match: *")),
+    "a body": another_request(post(b"body")),
+    "a bad request": another_request(b"GET / HTTP/1.1\r\n\r\n"),
+    "request in pieces": request_in_pieces,
+    "half a request": half_a_request,
+    "drained while idle": drained_while_idle,
+    "drained with a request on its way": drained_with_a_request_on_its_way,
+}
+RETURNS: dict[str, dict[str, object]] = {
+    "a text": {"location": 'return = [200, "text"]'},
+    "a number, unlogged": {"server": 'access_log = "off"', "location": 'return = [299, "text"]', "locations": METRICS},
+    "few requests": {"server": "keepalive_requests = 6", "location": 'return = [200, ""]'},
+}
+
+
+@pytest.mark.parametrize("settings", RETURNS)
+@pytest.mark.parametrize("name", ANSWERED_HERE)
+def test_a_repeated_request_for_the_same_answer_is_like_any_other(tmp_path: Path, name: str, settings: str):
+    text = CONFIGURATION.replace('proxy_pass = "http://app"\n', "")
+    assert both(tmp_path, ANSWERED_HERE[name], get(), text=text, **RETURNS[settings]).repetitions

@@ -1,0 +1,301 @@
+"""A client that sends one request again and again over its connection, and an upstream that answers it.
+
+The same bytes as before mean the same (worker/http1/request.py, way 1): their values, their location, the head for the upstream.
+So once a connection has repeated a request that a location only passes on, it is served here: one coroutine, with everything that
+does not change at hand, and without the objects of a request, an attempt and a response. Nobody misses them while all goes well.
+As soon as anything is not as it was, or somebody asks for the request, they are made as if they had been there from the
+beginning (`hand_over`), and the usual way goes on from that point (`proxy_request`, `serve_connection`).
+
+What a repeated request may find changed, and what is looked at each time: the limits of its connection, the peers, their health
+and idle connections, the clock's date, the head of the answer and its length. Everything else belongs to the head of the request
+and to its location, which do not change.
+"""
+
+from __future__ import annotations
+
+from worker.client.ending import finish
+from worker.client.http1.connection import Connection
+from worker.client.http1.new_request import accept_body, make_request
+from worker.http1.response import ResponseHead
+from worker.http1.write import KEEPALIVE, UNCHUNKED, make_head
+from worker.loop import READ, park_here
+from worker.phases import settle
+from worker.stream import HEAD_CHUNK
+from worker.upstream.exchange import NON_IDEMPOTENT, leave, proxy_request
+from worker.upstream.live_peer import LivePeer
+from worker.upstream.outgoing import body_at_hand
+from worker.upstream.passing import LiveAttempt, Passing
+from worker.upstream.protocols.http1 import HTTP1, HTTP1Connection
+from worker.upstream.sending import sending_failed
+from worker.upstream.upload import begin_upload
+from wproxy.failures import ClientGone
+from wproxy.http import Exchange, Request, Response, ResponseFields
+from wproxy.request_body import BODILESS, EMPTY, Outgoing
+from wproxy.route import Learn, Repetition
+
+
+def learning_exchanges(passing: Passing) -> Learn | None:
+    """Return what notes an exchange of a location, so that it can be repeated; None where each request is looked at anew."""
+    if (
+        passing.protocol is not HTTP1
+        or not passing.opens_plainly
+        or not passing.is_pooled
+        or passing.manner is None
+        or passing.reshape is not None
+        or passing.cache is not None
+        or passing.for_cache is not None
+        or passing.group.sticky is not None
+        or not passing.group.keepalive
+    ):
+        return None
+
+    def learn(exchange: Exchange, request: Request, response: Response) -> Repetition | None:
+        assert isinstance(exchange, Connection)
+        return learn_exchange(passing, exchange, request, response)
+
+    return learn
+
+
+def learn_exchange(passing: Passing, connection: Connection, request: Request, response: Response) -> RepeatedExchange | None:
+    """Return the repetition of a request that has just been answered; None if the next one may get another answer.
+
+    Its head is the last one that the connection has taken.
+    """
+    fields, answer = response.fields, request.upstream_head
+    line, own = connection.routed_line, connection.routed_fields
+    if (
+        line is not request.line
+        or own is not request.fields
+        or own is None
+        or request.route is not connection.routed_by
+        or not request.keepalive
+        or request.limit_rate is not None
+        or request.end_code
+        or request.trace is not None
+        or request.method == b"HEAD"
+        or own.chunked
+        or own.expects_continue
+        or (request.body is not None and (request.body.data is None or request.body.kept is not None))
+        or not isinstance(answer, ResponseHead)
+        or answer.cache.get(passing.answer_plan) is not fields
+        or answer.plain_length != len(response.body)
+        or answer.status >= 400
+        or answer.status in passing.noticed_statuses
+        or not answer.keeps_alive
+        or answer.ignored
+        or len(answer.block) > passing.buffer_size
+        or answer.plain_length + len(answer.block) > HEAD_CHUNK
+        or response.source is not None
+        or response.bodiless
+        or not passing.group.picks_at_once()
+    ):
+        return None
+    remembered = own.cache.get(passing.head_plan)
+    if remembered is None or remembered[0] is not line or remembered[1] != own.content_length:
+        return None
+    return RepeatedExchange(passing, request, remembered[3], answer, fields)
+
+
+class RepeatedExchange(Repetition):
+    """A request that repeats itself, with what does not change.
+
+    upstream_head: what goes to the upstream. answer: the head that comes back; fields: those for the client; variant: that of its
+    head. While a repetition is under way: started: since when; peer, upstream: where it was sent, the latter None if there is no
+    connection; body: the bytes of its body.
+    """
+
+    __slots__ = ("answer", "body", "fields", "passing", "peer", "started", "upstream", "upstream_head", "variant")
+
+    def __init__(
+        self, passing: Passing, request: Request, upstream_head: bytes, answer: ResponseHead, fields: ResponseFields
+    ) -> None:
+        self.passing = passing
+        self.upstream_head: bytes = upstream_head
+        self.answer = answer
+        self.fields = fields
+        self.variant = KEEPALIVE | (UNCHUNKED if request.version == 10 or not request.route.chunked else 0)
+        self.started = 0.0
+        self.body = b""
+        self.peer: LivePeer | None = None
+        self.upstream: HTTP1Connection | None = None
+
+    async def serve(self, exchange: Exchange) -> Response | bytes:
+        """Answer the request as often as it comes; return what has come in its place, or the response to one that needs more.
+
+        The connection is idle when this begins. Raises what `proxy_request` and `serve_connection` know.
+        """
+        assert isinstance(exchange, Connection)
+        connection, passing = exchange, self.passing
+        taken, manner = connection.taken, passing.manner
+        assert taken is not None and manner is not None
+        route, client, clients, group = connection.routed_by, connection.client, connection.clients, passing.group
+        stream, clock = connection.stream, client.clock
+        recv, send = stream.recv, stream.send
+        line, own, head_size = taken
+        head, known, fields = connection.head, self.answer, self.fields
+        sending, sending_size, body_size = self.upstream_head, len(self.upstream_head), max(0, own.content_length)
+        whole_request = head_size + body_size
+        block, whole_answer = known.block, len(known.block) + known.plain_length
+        answer_size, variant, read_timeout = len(block), self.variant, passing.read_timeout
+        must_stand = line.method in NON_IDEMPOTENT
+        sample, is_logged = route.sample, route.write_log is not None
+        next_request = park_here(stream, READ, connection.patience)
+        happened: list[Exception] | None = None
+        while True:
+            # Wait for the request, and read it.
+            await next_request
+            try:
+                data = recv(connection.chunk)
+            except BlockingIOError:
+                continue
+            if not data:
+                raise ClientGone
+            connection.idle = False
+            if data != head and (len(data) != whole_request or not body_size or data[:head_size] != head):
+                return data
+            started = clock.now
+            requests = client.requests + 1
+            if requests >= connection.last_request or started >= connection.expires:
+                return data
+            peer = group.pick_at_once()
+            if peer is None:
+                return data
+            client.requests = requests
+            if body_size:
+                self.body = data[head_size:]
+                sending = self.upstream_head + self.body
+                sending_size = len(sending)
+
+            # Send it to the upstream, wait for the answer and read it.
+            self.started = started
+            self.peer = peer
+            upstream: HTTP1Connection | None
+            upstream = group.take_idle(peer, must_stand, manner)  # type: ignore[assignment]  # all are of the protocol
+            self.upstream = upstream
+            connection.repeating = self
+            if upstream is None:
+                return await go_on(passing, self.hand_over(connection))
+            upstream.requests += 1
+            channel = upstream.stream
+            upstream_send, upstream_recv = channel.send, channel.recv
+            try:
+                sent = upstream_send(sending)
+            except BlockingIOError:
+                sent = 0
+            except OSError as refusal:
+                sent, happened = -1, [sending_failed(refusal)]
+            if sent != sending_size:
+                request = self.hand_over(connection)
+                if sent >= 0:
+                    attempt_of(request).bytes_sent = sent
+                    upstream.unsent = memoryview(sending)[sent:]
+                    begin_upload(attempt_of(request), upstream)
+                return await go_on(passing, request, happened)
+            try:
+                await upstream.answer(read_timeout)
+                answer = upstream_recv(HEAD_CHUNK)
+            except BlockingIOError:
+                answer = b""
+            except Exception as error:
+                answer, happened = b"", [error]
+            except BaseException:
+                leave(attempt_of(connection.request or self.hand_over(connection)))
+                raise
+            if answer[:answer_size] != block or len(answer) != whole_answer or connection.request is not None:
+                # Another answer, none, or somebody has asked for the request.
+                upstream.unread = answer
+                return await go_on(passing, connection.request or self.hand_over(connection), happened)
+
+            # Keep the upstream's connection, and answer the client.
+            connection.repeating = None
+            peer.counters.count_whole(known.status, whole_answer, sending_size, clock.now - started)
+            group.take_back(peer, upstream, known.keepalive_timeout)
+            date_line = clock.date_line
+            sent_last = fields.wire.get(variant)
+            if sent_last is not None and sent_last[1] is date_line:
+                reply = sent_last[0] + answer[answer_size:]
+            else:
+                reply = make_head(fields, variant, route.keepalive_timeout[1], date_line) + answer[answer_size:]
+            size = len(reply)
+            try:
+                sent = send(reply)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.note_answer(connection, size)
+                raise
+            if sent != size:
+                self.note_answer(connection, size)
+                return Response(fields, reply[sent:])
+            if is_logged:
+                finish(clients, self.note_answer(connection, size))
+                connection.request = None
+            else:
+                clients.requests += 1
+                if sample is not None:
+                    sample((fields.status, whole_request, size, clock.now - started))
+            if body_size:
+                self.body = b""
+            connection.idle = True
+
+    def hand_over(self, exchange: Exchange) -> Request:
+        """Return the request under way, with its attempt, as if it had been there from the beginning: the usual way goes on."""
+        assert isinstance(exchange, Connection) and self.peer is not None
+        connection, taken = exchange, exchange.taken
+        assert taken is not None
+        connection.repeating = connection.repetition = None
+        connection.client.requests -= 1  # it is counted again
+        request = connection.request = make_request(connection, taken)
+        request.started = self.started
+        outgoing: Outgoing | None = BODILESS if request.fields.content_length < 0 else EMPTY
+        if self.body:
+            connection.buffer = self.body
+            accept_body(connection, request, taken[1])
+        if request.body is not None:
+            outgoing = body_at_hand(request, request.body)
+        assert outgoing is not None
+        attempt = LiveAttempt(self.passing, request, self.peer, outgoing, self.upstream_head, self.started)
+        attempt.connection = self.upstream
+        attempt.bytes_sent = len(self.upstream_head) + len(self.body)
+        attempt.sent_at = self.started
+        request.attempts = [attempt]
+        self.body = b""
+        self.upstream = self.peer = None
+        return request
+
+    def note_answer(self, connection: Connection, size: int) -> Request:
+        """Return the request, which has been answered, as it would be by now: for logs, and for what follows an answer.
+
+        size: the bytes for the client.
+        """
+        repetition = connection.repetition
+        request = self.hand_over(connection)
+        connection.repetition = repetition
+        attempt, answer = attempt_of(request), self.answer
+        attempt.head = request.upstream_head = answer
+        attempt.status = answer.status
+        attempt.response_length = answer.plain_length
+        attempt.bytes_received = len(answer.block) + answer.plain_length
+        attempt.header_time = attempt.response_time = connection.client.clock.now - self.started
+        request.status = self.fields.status
+        request.response_fields = self.fields
+        request.replied = True
+        request.bytes_sent = size
+        request.body_bytes_sent = answer.plain_length
+        return request
+
+
+def attempt_of(request: Request) -> LiveAttempt:
+    """Return the attempt of a request that was handed over."""
+    attempt = request.attempts[0]
+    assert isinstance(attempt, LiveAttempt)
+    return attempt
+
+
+async def go_on(passing: Passing, request: Request, happened: list[Exception] | None = None) -> Response:
+    """Go the usual way from here with a request that was handed over, through error pages and filters (see `proxy_request`)."""
+    response = await proxy_request(passing, request, attempt_of(request), happened)
+    if response.error and request.route.error_pages:
+        response = await settle(request, response)
+    change = request.route.filter
+    return response if change is None else change(request, response)
