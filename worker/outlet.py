@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.loop import FAIR_SHARE, give_way, sleep
 from worker.rates import Pace, client_rate, rate_of
 from wproxy.bodies import BodySource, Frame, Outlet
 from wproxy.http import Request
 from wproxy.native import mypyc_attr
 
-NOTHING = memoryview(b"")
+NOTHING: Final = memoryview(b"")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 
 from wproxy.browsers import is_msie
 from wproxy.conditions import conditions_of, judge_without_validators
 from wproxy.http import REASONS, ErrorResponse, Request, Response, ResponseFields, has_no_body, is_interim
 
 # The titles that differ from the reason phrase (ngx_http_special_response.c).
-TITLES = {302: "Found", 401: "Authorization Required"}
+TITLES: Final = {302: "Found", 401: "Authorization Required"}
 # These are sent to the client as 400, with a page that says more.
-BAD_REQUESTS = {
+BAD_REQUESTS: Final = {
     494: "Request Header Or Cookie Too Large",
     495: "The SSL certificate error",
     496: "No required SSL certificate was sent",
     497: "The plain HTTP request was sent to HTTPS port",
 }
 # After these the client's connection is closed (routing.md §2.6).
-CLOSING = frozenset((400, 413, 414, 495, 496, 497, 500, 501))
+CLOSING: Final = frozenset((400, 413, 414, 495, 496, 497, 500, 501))
 
-_PAGE = (
+_PAGE: Final = (
     "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{heading}</h1></center>\r\n"
     "{more}<hr><center>{server}</center>\r\n</body>\r\n</html>\r\n"
 )
 # Some browsers replace a short page with one of their own; this makes it long enough.
-PADDING = b"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
+PADDING: Final = b"<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n" * 6
 
 
 @lru_cache(512)
@@ -141,7 +142,7 @@ def refreshed(request: Request, redirect: Response) -> Response:
 
 
 # What would end the attribute in which the URL stands, and what a URL does not have (nginx: NGX_ESCAPE_REFRESH).
-_NOT_IN_REFRESH = re.compile(rb"""[\x00-\x20"'<>\\^`{|~\x7f-\xff]""")
+_NOT_IN_REFRESH: Final = re.compile(rb"""[\x00-\x20"'<>\\^`{|~\x7f-\xff]""")
 
 
 def refresh_page(target: bytes) -> bytes:

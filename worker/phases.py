@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from copy import copy
+from typing import Final
 
 from worker.error_pages import page_for
 from worker.filters.fields import vary_of
@@ -29,7 +30,7 @@ from wproxy.http import Jump, Request, Response, ResponseFields, has_no_body, is
 from wproxy.request_body import BODILESS, RequestBody
 
 # The limit of changes of the URI of one request (nginx: NGX_HTTP_MAX_URI_CHANGES).
-MAX_URI_CHANGES = 10
+MAX_URI_CHANGES: Final = 10
 
 Phases = Callable[[Request], Awaitable["Response | Jump"]]
 

@@ -5,12 +5,14 @@ A response may be ahead of its rate by one second's worth, so that small ones go
 
 from __future__ import annotations
 
+from typing import Final
+
 from wproxy.directives.values import size
 from wproxy.http import Request
 from wproxy.template import Template
 
 # The least size of a step of a limited response, in seconds' worth of bytes: less would be many system calls for nothing.
-STEP = 0.1
+STEP: Final = 0.1
 
 
 def rate_of(rate: int | Template, request: Request) -> int:

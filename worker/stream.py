@@ -1,14 +1,15 @@
 """A stream: one socket in the loop, with the system calls that coroutines make on it.
 
-The seam for TLS: `recv` and `send` are looked up on the stream, so that an encrypted one brings its own; it has no `kernel_fd`,
-and so neither splice nor sendfile pass it by. It `holds` bytes that it has read and not returned yet, and its `flush` sends
-those that it could not send yet; the end of its own side, and the state of the other one, are methods that it overrides.
+The seam for TLS: an encrypted stream has its own `recv` and `send`; it has no `kernel_fd`, and so neither splice nor sendfile
+pass it by. It `holds` bytes that it has read and not returned yet, and its `flush` sends those that it could not send yet; the
+end of its own side, and the state of the other one, are methods that it overrides.
 """
 
 from __future__ import annotations
 
 import _socket
 import fcntl
+import os
 import select
 import socket
 import struct
@@ -29,28 +30,27 @@ CHUNK: Final = 65536
 BIG_CHUNK: Final = 262144
 
 # The kernel's `struct tcp_info` (linux/tcp.h): eight bytes, then words of four; the needed ones are picked by number.
-_TCP_INFO = struct.Struct("=8x24I")
+_TCP_INFO: Final = struct.Struct("=8x24I")
 _RTT, _RTTVAR, _SND_CWND, _RCV_SPACE = 15, 16, 18, 22
 
 # struct linger: on, with zero time.
-_NO_LINGER = struct.pack("ii", 1, 0)
-_NONE = bytes(4)  # the int that FIONREAD returns when nothing can be read
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+_read: Final[Callable[[int, int], bytes]] = os.read
+_write: Final[Callable[[int, bytes | memoryview], int]] = os.write
+_NONE: Final = bytes(4)  # the int that FIONREAD returns when nothing can be read
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Stream(Waitable):
     """A non-blocking socket.
 
-    recv, send: as on a socket, raising BlockingIOError when nothing can be done now. kernel_fd: the descriptor, if its bytes are
-    those of recv and send, so that the kernel may move them; -1 if not.
+    kernel_fd: the descriptor, if its bytes are those of recv and send, so that the kernel may move them; -1 if not.
     """
 
     __slots__ = (
         "_events",
         "kernel_fd",
         "loop",
-        "recv",
-        "send",
         "sock",
     )
 
@@ -64,8 +64,17 @@ class Stream(Waitable):
         self.watches_departure = self.holds = False
         self.flush = None
         self._events: Callable[[int], list[tuple[int, int]]] | None = None  # asks for events without waiting; made when needed
-        self.recv: Callable[[int], bytes] = sock.recv
-        self.send: Callable[[bytes | memoryview], int] = sock.send
+
+    # Reading and writing a descriptor takes 600 instructions less than the methods of a socket, which take their arguments apart
+    # as functions in Python do. The descriptor is -1 after `close`.
+
+    def recv(self, most: int) -> bytes:
+        """Read at most so many bytes; b"" at the end. Raises BlockingIOError when there are none now, OSError."""
+        return _read(self.fd, most)
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Send what there is room for; return how many bytes that were. Raises BlockingIOError when there is none, OSError."""
+        return _write(self.fd, data)
 
     def room(self, seconds: float) -> Awaitable[None]:
         """Wait until the socket takes more. Raises TimedOut."""

@@ -8,7 +8,7 @@ protocol's own (`worker/client/`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from worker.logs import log_request
 from worker.loop import Event, Loop
@@ -40,8 +40,8 @@ class End(NamedTuple):
     code: str = ""
 
 
-CLOSED = End()
-UPSTREAM_TIMED_OUT = "upstream timed out (110: Connection timed out)"
+CLOSED: Final = End()
+UPSTREAM_TIMED_OUT: Final = "upstream timed out (110: Connection timed out)"
 CLIENT_TIMED_OUT = "client timed out (110: Connection timed out)"
 
 

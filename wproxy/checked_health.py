@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wproxy.health import Health
 from wproxy.shared import (
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from wproxy.config.model import Check, Peer
 
 # The most checks that one upstream may have: a bit for each.
-MOST_CHECKS = 32
-_BITS = (1 << MOST_CHECKS) - 1
+MOST_CHECKS: Final = 32
+_BITS: Final = (1 << MOST_CHECKS) - 1
 
-HEALTHY = "healthy"
-UNHEALTHY = "unhealthy"
-CHECKING = "checking"
+HEALTHY: Final = "healthy"
+UNHEALTHY: Final = "unhealthy"
+CHECKING: Final = "checking"
 
 
 class CheckPlan(NamedTuple):

@@ -58,6 +58,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "worker.http1.write",
     ),
     "client": (
+        "worker.client.accept",
         "worker.client.clients",
         "worker.client.ending",
         "worker.client.http1.body",
@@ -146,11 +147,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "limits": (
         "worker.limits.check",
+        "worker.limits.connection_zone",
+        "worker.limits.connections",
         "worker.limits.request_zone",
         "worker.limits.requests",
         "worker.limits.zone",
     ),
     "tls": (
+        "worker.client.secure",
         "worker.tls.stream",
         "worker.tunnel",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wproxy.address import Address
 from wproxy.bodies import BodySource, Outlet, Tunnel
@@ -636,6 +636,10 @@ class Exchange(Protocol):
         """Return how many bytes may be kept in memory while the client takes none, at most so many; the end gives them back."""
 
 
+# A constant: compiled, what a default says is made anew for each object.
+NO_NAMES: Final[frozenset[bytes]] = frozenset()
+
+
 @mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class Request:
     """One request on its way through the phases.
@@ -678,7 +682,7 @@ class Request:
     accel_type: bytes | None = None  # Content-Type of the last answer with X-Accel-Redirect that had one
     upstream_trailers: tuple[tuple[bytes, bytes, bytes], ...] = ()  # lower-case name, name, value
     # Lower-case names in the head of an upstream, or after its body, that may be indexed on no hop (RFC 7541, 7.1.3).
-    never_indexed: frozenset[bytes] = frozenset()
+    never_indexed: frozenset[bytes] = NO_NAMES
     pipelined = False  # its head arrived before the previous request was answered
     is_cut = False  # it ended before all of its response was sent
     forced_status = 0  # set by error_page: the status to send, whatever the response has

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from wproxy.failures import ClientError
 from wproxy.http import Request
 from wproxy.variables import BLOCK, CAPTURES, Reader, Variable, active_namespace, find_variable
 
 # `$1` is one digit, whatever follows; with braces it would be a name (nginx: ngx_http_script_compile).
-_PIECE = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]*)(?!\})(.?)|())", re.DOTALL)
+_PIECE: Final = re.compile(r"\$(?:([1-9])|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]*)(?!\})(.?)|())", re.DOTALL)
 # Where a directive takes only names, `$1` is a name, and no variable has it (nginx: ngx_http_get_variable_index).
-_NAMED_PIECE = re.compile(_PIECE.pattern.replace("[1-9]", "(?!)"), re.DOTALL)
+_NAMED_PIECE: Final = re.compile(_PIECE.pattern.replace("[1-9]", "(?!)"), re.DOTALL)
 
 Evaluate = Callable[[Request], bytes]
 
 # Leaves as it is what is safe in a head. (With bytes to delete, `translate` makes a table each time: three times as long.)
-_SAFE_IN_A_HEAD = bytes(byte ^ 0xFF if byte in b"\r\n\0" else byte for byte in range(256))
+_SAFE_IN_A_HEAD: Final = bytes(byte ^ 0xFF if byte in b"\r\n\0" else byte for byte in range(256))
 
 
 class Template:

@@ -8,16 +8,17 @@ The upstream gets either the client's own bytes or that path encoded again (ngin
 from __future__ import annotations
 
 import re
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # Anything that makes a path differ from its normal form: an escape, a repeated slash or a segment beginning with a dot.
-_NEEDS_WORK = re.compile(rb"%|//|/\.").search
+_NEEDS_WORK: Final = re.compile(rb"%|//|/\.").search
 
 # Bytes written as %XX when a path is encoded again (nginx: ngx_escape_uri, NGX_ESCAPE_URI).
 _ESCAPED = bytes(range(0x21)) + bytes(range(0x7F, 0x100)) + b'"#%<>?\\^`{|}'
-_ESCAPE = {byte: b"%%%02X" % byte for byte in _ESCAPED}
-_TO_ESCAPE = re.compile(b"[" + re.escape(_ESCAPED) + b"]")
+_ESCAPE: Final = {byte: b"%%%02X" % byte for byte in _ESCAPED}
+_TO_ESCAPE: Final = re.compile(b"[" + re.escape(_ESCAPED) + b"]")
 
 
 def normalise_path(raw: bytes, merge_slashes: bool = True) -> bytes:

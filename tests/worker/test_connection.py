@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import socket
 from contextlib import suppress
@@ -1009,8 +1010,32 @@ def test_a_body_of_one_byte_at_a_time(stage):
 # Fairness.
 
 
+class Flood:
+    """The system's reading and writing, where one descriptor has more to read than anybody can take, and another takes all.
+
+    received: the number of reads from the first one.
+    """
+
+    def __init__(self, source: int, target: int = -1) -> None:
+        self.source = source
+        self.target = target
+        self.received = 0
+
+    def read(self, fd: int, size: int) -> bytes:
+        if fd != self.source:
+            return os.read(fd, size)
+        self.received += 1
+        if self.received > 3000:
+            raise ConnectionResetError(104, "enough")
+        return b"x" * 65536
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        return len(data) if fd == self.target else os.write(fd, data)
+
+
+@pytest.mark.interpreted_only("the system's calls are replaced")
 @pytest.mark.parametrize("kind", ["response", "upload", "tunnel"])
-def test_a_transfer_between_fast_neighbours_lets_the_others_go_on(stage, kind):
+def test_a_transfer_between_fast_neighbours_lets_the_others_go_on(stage, monkeypatch, kind):
     """Both ends are made as fast as can be: every receive is full and every send is taken, as on a fast network."""
     s = stage(
         location='client_max_body_size = 0\nproxy_request_buffering = false\nproxy_set_header = { Upgrade = "$http_upgrade" }',
@@ -1029,28 +1054,22 @@ def test_a_transfer_between_fast_neighbours_lets_the_others_go_on(stage, kind):
     if head:
         upstream.send(head)
         client.receives_head()
-    received = 0
-
-    def receive_at_once(size: int) -> bytes:
-        nonlocal received
-        received += 1
-        if received > 3000:
-            raise ConnectionResetError(104, "enough")
-        return b"x" * 65536
-
-    source.recv, target.send = receive_at_once, len
+    flood = Flood(source.fd, target.fd)
+    monkeypatch.setattr("worker.stream._read", flood.read)
+    monkeypatch.setattr("worker.stream._write", flood.write)
     hasty = s.client()
     (client if kind == "upload" else upstream).sock.send(b"go")
     hasty.sock.send(get(b"/hello"))
     for _ in range(20):
         s.loop.turn(0)
     assert hasty.pull()
-    assert received < 1000
+    assert flood.received < 1000
     s.settle()
 
 
+@pytest.mark.interpreted_only("the system's calls are replaced")
 @pytest.mark.parametrize("kind", ["a body nobody reads", "lingering"])
-def test_a_client_that_never_pauses_is_not_listened_to_for_ever(stage, kind):
+def test_a_client_that_never_pauses_is_not_listened_to_for_ever(stage, monkeypatch, kind):
     """Anybody can send faster than we forget; lingering_time must end it, and the others must not wait for that."""
     s = stage(locations=HELLO, server='lingering_time = "30s"\nclient_max_body_size = 0')
     client = s.client()
@@ -1061,28 +1080,20 @@ def test_a_client_that_never_pauses_is_not_listened_to_for_ever(stage, kind):
         client.send(get(b"/hello", b"Content-Length: 9000000000", method=b"POST"))
         client.receives(hello())
     (connection,) = s.worker.clients.connections
-    received = 0
-
-    def receive_at_once(size: int) -> bytes:
-        nonlocal received
-        received += 1
-        if received > 3000:
-            raise ConnectionResetError(104, "enough")
-        return b"x" * 65536
-
-    connection.stream.recv = receive_at_once
+    flood = Flood(connection.stream.fd)
+    monkeypatch.setattr("worker.stream._read", flood.read)
     hasty = s.client()
     client.sock.send(b"go")
     hasty.sock.send(get(b"/hello"))
     for _ in range(20):
         s.loop.turn(0)
     assert hasty.pull()
-    assert received < 1000
+    assert flood.received < 1000
     s.now += 31
     for _ in range(20):
         s.loop.turn(0)
     assert connection not in s.worker.clients.connections
-    assert received < 2000
+    assert flood.received < 2000
 
 
 @pytest.mark.parametrize(

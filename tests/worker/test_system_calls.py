@@ -1,4 +1,4 @@
-"""What a proxied request on kept connections asks of the kernel: 2 recv, 2 send, and nothing else (design.md §3).
+"""What a proxied request on kept connections asks of the kernel: 2 reads, 2 writes, and nothing else (design.md §3).
 
 The calls of the worker are those of C functions that its turns make; the two ends of the conversation use their sockets in
 between. Waiting for events does not count: its cost is shared by all that is ready.
@@ -118,7 +118,7 @@ def accept(s: Stage, number: int) -> End | None:
     ],
     ids=lambda settings: " ".join(f"{name}: {value}" for name, value in settings.items()) or "plain",
 )
-def test_a_request_on_kept_connections_is_two_recv_and_two_send(stage, settings):
+def test_a_request_on_kept_connections_is_two_reads_and_two_writes(stage, settings):
     s = stage(**settings)
     client = s.client()
     if "sticky" in settings.get("upstream", ""):
@@ -127,7 +127,7 @@ def test_a_request_on_kept_connections_is_two_recv_and_two_send(stage, settings)
     assert first["connect_ex"] == 1, "calls are seen"
     exchange(s, client, upstream)
     calls, _ = exchange(s, client, upstream)
-    assert calls == {"recv": 2, "send": 2}
+    assert calls == {"read": 2, "write": 2}
 
 
 LOGGED = """
@@ -150,6 +150,6 @@ def test_a_busy_worker_pays_no_system_call_for_the_access_log(stage):
     for _ in range(20):
         client.sock.sendall(get())  # there is always something to do
         calls += calls_of(s, lambda: s.worker.turn(0.0))
-    assert calls == {"recv": 20, "send": 20}
+    assert calls == {"read": 20, "write": 20}
     assert calls_of(s, lambda: s.worker.turn(0.0)) == {"write": 1}, "at rest, all lines at once"
     assert calls_of(s, lambda: s.worker.turn(0.0)) == {}

@@ -7,20 +7,21 @@ nginx, a Location without a host is not followed here: the client gets it. uwsgi
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from worker.http1.fields import shown
 from worker.http1.response import ResponseHead, read_response_fields, read_status_line
 from wproxy.failures import UpstreamFailure
 from wproxy.http import REASONS
 
-_HEAD_END = re.compile(rb"(?:\A|\n)\r?+\n").search
-_STATUS = re.compile(rb"([1-9][0-9][0-9])(?: ++([^\x00-\x1f\x7f]*+))?+").fullmatch
-_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ++[1-9][0-9][0-9](?: |\Z)").match
+_HEAD_END: Final = re.compile(rb"(?:\A|\n)\r?+\n").search
+_STATUS: Final = re.compile(rb"([1-9][0-9][0-9])(?: ++([^\x00-\x1f\x7f]*+))?+").fullmatch
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ++[1-9][0-9][0-9](?: |\Z)").match
 
 # Heads already read, by their bytes: an application writes few different ones. Larger ones are read each time.
 _KNOWN: tuple[dict[bytes, ResponseHead], dict[bytes, ResponseHead]] = ({}, {})
-_KNOWN_LIMIT = 256
-_KNOWN_BYTES = 1024
+_KNOWN_LIMIT: Final = 256
+_KNOWN_BYTES: Final = 1024
 
 
 def take_cgi_head(buffer: bytes, limit: int, may_be_http: bool = False) -> tuple[ResponseHead, int] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
 
 from worker.http1.fields import join_repeated
 from worker.upstream.module_settings import ModuleSettings
@@ -23,13 +24,13 @@ from wproxy.variables import LINE, LOCATION
 # Returns what writes the values of a parameter of this name, in a protocol's form. Raises ClientError(500) for one that has none.
 Write = Callable[[bytes], Callable[[bytes], bytes]]
 
-_HTTP_HOST = Parameter("HTTP_HOST", compile_template("$host$is_request_port$request_port"), True)
+_HTTP_HOST: Final = Parameter("HTTP_HOST", compile_template("$host$is_request_port$request_port"), True)
 
 # Fields that are not passed on: Transfer-Encoding, because a body is passed on without its coding, and Host, which is above.
 # (The table of field names has dropped Proxy, which would become HTTP_PROXY.)
-_NEVER = frozenset((b"transfer-encoding", b"host"))
+_NEVER: Final = frozenset((b"transfer-encoding", b"host"))
 # Options of Connection that a server behind this protocol has to see. Fields named by others end here, as with HTTP.
-_FOR_THE_PEER = frozenset((b"upgrade",))
+_FOR_THE_PEER: Final = frozenset((b"upgrade",))
 
 # A parameter to write: what writes it, the function for its value, and whether it is omitted when empty.
 _Row = tuple[Callable[[bytes], bytes], Evaluate, bool]

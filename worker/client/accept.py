@@ -47,6 +47,7 @@ class ClientProtocol(NamedTuple):
     serve: Serve
 
 
+# Tests put an encrypted one in its place.
 HTTP1 = ClientProtocol(Stream, serve_connection)
 
 
@@ -140,19 +141,18 @@ class Acceptors:
         tally = [0, 0] if clients.tallies is None else clients.tallies.setdefault(str(listener.address), [0, 0])
         connection: Stream | None
         client: Client | None
+        pause = 0.0
         while True:
             connection = client = None  # the last one would be kept until another one comes, with OpenSSL's part of it
+            if pause:
+                await sleep(pause)
+                pause = 0.0
             await park(stream, READ, float("inf"))
             for _ in range(ACCEPT_BURST):
                 try:
                     fileno, peer = accept()
-                except BlockingIOError:
-                    break
                 except OSError as error:
-                    if error.errno in _EXHAUSTED:
-                        self._log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
-                        self._room.close_idle()
-                        await sleep(self._configuration.accept_mutex_delay)
+                    pause = self._pause_after(error)
                     break
                 # The class beneath socket.socket: to make and close one of that takes 1.5 us more.
                 sock = _socket.socket(family, kind, number, fileno)
@@ -177,6 +177,14 @@ class Acceptors:
                 client = Client(process, listener, clock, address, port, serial, connection)
                 loop.add(connection)
                 loop.spawn(serve(connection, client, plan), "client", serial)
+
+    def _pause_after(self, error: OSError) -> float:
+        """Return for how many seconds none is accepted after a failure; 0 where another try may succeed, or none has come."""
+        if error.errno not in _EXHAUSTED:
+            return 0.0
+        self._log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
+        self._room.close_idle()
+        return self._configuration.accept_mutex_delay
 
     def __repr__(self) -> str:
         return f"<acceptors on {len(self._streams)} sockets>"

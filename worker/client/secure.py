@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from worker.client.plan import ListenerPlan
 from worker.http1.hosts import read_host
@@ -33,6 +33,7 @@ from wproxy.config.model import Listener, Server
 from wproxy.directives.resolver import NameServers
 from wproxy.failures import ClientError, ClientGone, TimedOut
 from wproxy.http import Client, Request
+from wproxy.native import mypyc_attr
 from wproxy.tls.contexts import NotLoaded, ServerContext, TlsContexts
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ if TYPE_CHECKING:
 Resume = Callable[[Stream, Client, ListenerPlan, bytes], Coroutine[Any, Any, None]]
 
 # Records with a fatal alert, as OpenSSL sends them before it knows more of a client.
-_UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
-_NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
-_INTERNAL_ERROR = b"\x15\x03\x03\x00\x02\x02\x50"
+_UNRECOGNIZED_NAME: Final = b"\x15\x03\x03\x00\x02\x02\x70"
+_NO_APPLICATION_PROTOCOL: Final = b"\x15\x03\x03\x00\x02\x02\x78"
+_INTERNAL_ERROR: Final = b"\x15\x03\x03\x00\x02\x02\x50"
 # The number of names of servers whose choice is remembered.
-_MOST_NAMES = 1024
+_MOST_NAMES: Final = 1024
 
 
+@mypyc_attr(native_class=False)
 class Refused(TlsFailure):
     """We refuse a handshake. alert: the record that says so."""
 
@@ -66,7 +68,8 @@ class Arrival:
 
     __slots__ = ("_seconds", "has_begun", "server", "task")
 
-    idle = waits = True
+    idle = True
+    waits = True
     is_reading = False
     begun = 0
 
@@ -153,6 +156,14 @@ class Secured:
     async def serve(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
         """Serve one client until one side is done; closes the stream."""
         assert isinstance(stream, TlsStream), "see `worker.client.accept`"
+        agreed, received, serve = await self._greet(stream, client, plan)
+        if serve is not None:
+            serving = serve(agreed, client, plan, received)
+            received = b""  # it need not be kept as long as the connection is
+            await serving
+
+    async def _greet(self, stream: TlsStream, client: Client, plan: ListenerPlan) -> tuple[Stream, bytes, Resume | None]:
+        """Find out what a client speaks; return its stream, its first bytes, and what serves it: None once it is closed."""
         arrival = Arrival(stream, plan.header_timeout, self._default)
         clients = plan.clients
         clients.connections.add(arrival)
@@ -175,11 +186,7 @@ class Secured:
                 clients.before_close()
                 stream.close()
                 clients.ended(arrival)
-        if serve is not None:
-            serving = serve(agreed, client, plan, received)
-            received = b""  # neither need be kept as long as the connection is
-            del arrival
-            await serving
+        return agreed, received, serve
 
     def _fail(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan, error: Exception) -> None:
         """Log a handshake that has failed, count it if it has begun, and tell the client if it is refused."""
@@ -207,9 +214,8 @@ class Secured:
         data = b""
         hello = None
         while True:
-            try:
-                piece = stream.recv(HEAD_CHUNK)
-            except BlockingIOError:
+            piece = receive(stream)
+            if piece is None:
                 await park(stream, READ, deadline - clock.now)
                 continue
             if not piece:
@@ -283,6 +289,14 @@ class Secured:
         plan.log.write(level, f"{text} while SSL handshaking, client: {address}, server: {self._listener.address}", client.serial)
 
 
+def receive(stream: TlsStream) -> bytes | None:
+    """Return what has arrived, b"" at the end; None where there is nothing. Raises ClientGone, OSError."""
+    try:
+        return stream.recv(HEAD_CHUNK)
+    except BlockingIOError:
+        return None
+
+
 def in_clear(stream: TlsStream) -> Stream:
     """Return a clear stream in the place of one that will not be encrypted."""
     clear = Stream(stream.loop, stream.sock)
@@ -312,7 +326,7 @@ def check_offer(door: Door, hello: ClientHello | None) -> None:
 def refuse(stream: Stream, alert: bytes) -> None:
     """Send an alert, as far as there is room for it: a client that has just come has room."""
     try:
-        stream.send(alert)
+        stream.sock.send(alert)  # nothing is encrypted yet
     except OSError:
         pass
 

@@ -14,7 +14,7 @@ import errno
 import os
 from collections.abc import Iterable
 from functools import partial
-from typing import NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from worker.content.open_files import OpenFile, failed
 from worker.logs import log_request
@@ -30,12 +30,12 @@ from wproxy.ranges import Part
 from wproxy.route import Threads
 
 # The number of bytes that are brought into memory before they are sent.
-WINDOW = 262144
-_scratch = memoryview(bytearray(WINDOW))
-_PAGE = 4096
+WINDOW: Final = 262144
+_scratch: Final = memoryview(bytearray(WINDOW))
+_PAGE: Final = 4096
 
 # The errors of sendfile that are the file's fault and not the client's.
-_FILE_ERRORS = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW, errno.ESTALE, errno.EBADF))
+_FILE_ERRORS: Final = frozenset((errno.EIO, errno.EINVAL, errno.ENOMEM, errno.EOVERFLOW, errno.ESTALE, errno.EBADF))
 
 
 class SentFile(Protocol):

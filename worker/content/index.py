@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from worker.content.open_files import Access, failed
 from worker.content.opening import access_of
@@ -14,11 +15,11 @@ from wproxy.files import Unmappable, shown_path
 from wproxy.http import Jump, Request, Response
 
 # Errors for the first name after which it is useless to try others.
-_HOPELESS = frozenset((errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES))
+_HOPELESS: Final = frozenset((errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES))
 
 
 # The methods that directories and files answer; others get 405.
-METHODS = frozenset((b"GET", b"HEAD", b"POST"))
+METHODS: Final = frozenset((b"GET", b"HEAD", b"POST"))
 
 
 def indexing(location: Location) -> Callable[[Request], Awaitable[Response | Jump | None]]:

@@ -10,16 +10,16 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from wproxy.http import Request
 
 # Do not hang on a FIFO; a program that a worker starts inherits no file.
-FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
-KIND = 0o170000  # the bits of a mode that tell files, directories and others apart
-FILE = stat.S_IFREG
-_DIRECTORY = stat.S_IFDIR
+KIND: Final = 0o170000  # the bits of a mode that tell files, directories and others apart
+FILE: Final = stat.S_IFREG
+_DIRECTORY: Final = stat.S_IFDIR
 
 NOT_FOUND = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG))
 FORBIDDEN = frozenset((errno.EACCES, errno.ELOOP))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Final
 
 from worker.content.kept_files import KeptAccess
 from worker.content.open_files import FLAGS, PLAIN, Access, OpenFile, no_such_file
@@ -17,7 +18,7 @@ from wproxy.directives.open_file_cache import SymlinkPolicy
 from wproxy.http import Request
 from wproxy.template import Template
 
-_LOOK = os.O_PATH | os.O_CLOEXEC
+_LOOK: Final = os.O_PATH | os.O_CLOEXEC
 
 
 def access_of(location: Location) -> Access:

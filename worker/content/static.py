@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from worker.content.file_body import FileBody, may_read_at_once
 from worker.content.index import METHODS
@@ -33,9 +34,9 @@ from wproxy.template import checked
 from wproxy.uri import escape_path
 
 # Bodies up to this size are read and sent with the head; sendfile begins to pay beyond it.
-SMALL = 65536
+SMALL: Final = 65536
 # The number of heads that a location keeps before it starts over.
-MOST_HEADS = 1024
+MOST_HEADS: Final = 1024
 
 ACCEPT_RANGES = ((b"Accept-Ranges", b"bytes"),)
 

@@ -85,11 +85,11 @@ class _Loop(Loop):
             if turns > MOST_TURNS:
                 raise CannotExplain("the subrequests of this request do not come to an end")
             self._current = task
-            try:
-                stream, _, seconds = task.send(None)
-            except StopIteration:
+            parking = next(task.steps, None)
+            if parking is None:
                 self.tasks.discard(task)
                 continue
+            stream, _, seconds = parking
             if (stream is client and client.unread) or (stream is None and seconds < _FAR):
                 self._runnable.append(task)
             else:
@@ -222,18 +222,17 @@ class Script(Stream):
         self.unexpected = None
         self.watches_departure = self.holds = False
         self.flush = None
-        self.recv, self.send = self._recv, self._send
         self.unread = wire
         self.sent = b""
 
-    def _recv(self, most: int) -> bytes:
+    def recv(self, most: int) -> bytes:
         """Return the unread bytes; raise BlockingIOError when there are none."""
         if not self.unread:
             raise BlockingIOError
         data, self.unread = self.unread[:most], self.unread[most:]
         return data
 
-    def _send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes | memoryview, /) -> int:
         """Take all bytes."""
         self.sent += data
         return len(data)

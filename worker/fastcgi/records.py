@@ -31,9 +31,9 @@ _BEGIN_ONCE: Final = b"\1\1\0\1\0\x08\0\0\0\1\0\0\0\0\0\0"
 END_OF_PARAMS: Final = b"\1\4\0\1\0\0\0\0"
 END_OF_STDIN: Final = b"\1\5\0\1\0\0\0\0"
 
-_PADDING = tuple(bytes(count) for count in range(8))
+_PADDING: Final = tuple(bytes(count) for count in range(8))
 # Lengths of names and values up to 127 are one byte.
-_SHORT = tuple(bytes((length,)) for length in range(128))
+_SHORT: Final = tuple(bytes((length,)) for length in range(128))
 
 
 class RecordError(ValueError):
@@ -123,7 +123,7 @@ def read_parameters(records: bytes) -> list[tuple[bytes, bytes]]:
 # The first bytes of an answer that is one STDOUT record and END, and of that END, which has 16 bytes.
 _STDOUT, _END = b"\1\6\0\1", b"\1\3\0\1\0\x08\0"
 _LEAST: Final = HEADER + 16
-_read_header = struct.Struct(">4sHB").unpack_from
+_read_header: Final = struct.Struct(">4sHB").unpack_from
 
 
 def end_of_output(data: bytes, size: int) -> int:
@@ -220,7 +220,7 @@ class AnswerReader:
         return f"<answer {state}, {self._left} bytes of a record of type {self._kind} to come>"
 
 
-_ANSWERS = frozenset((STDOUT, STDERR, END))
+_ANSWERS: Final = frozenset((STDOUT, STDERR, END))
 
 
 def _fault(header: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Final
 
 from wproxy.http import ResponseFields
 
@@ -12,10 +13,10 @@ VARY = (b"Vary", b"Accept-Encoding")
 
 # Keys under which filters keep their results in `ResponseFields.wire`: unique numbers, above the small ones of the protocols'
 # variants.
-_keys = itertools.count(1 << 16)
+_keys: Final = itertools.count(1 << 16)
 
 # A charset is not part of the type (nginx: ngx_http_upstream_copy_content_type).
-_CHARSET = re.compile(rb"; *charset=", re.IGNORECASE).search
+_CHARSET: Final = re.compile(rb"; *charset=", re.IGNORECASE).search
 
 
 def next_key() -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from worker.filters.fields import copied, next_key
 from worker.logs import log_request
@@ -34,7 +35,7 @@ from wproxy.variables import BLOCK, FIELDS
 Filter = Callable[[Request, Response], Response]
 
 # The statuses that get fields without `always`; `expires` applies to no others.
-SAFE_STATUSES = frozenset((200, 201, 204, 206, 301, 302, 303, 304, 307, 308))
+SAFE_STATUSES: Final = frozenset((200, 201, 204, 206, 301, 302, 303, 304, 307, 308))
 
 # The additions: the values of Expires and Cache-Control, and (name, value) of the fields.
 Lines = tuple[tuple[bytes, bytes], ...]

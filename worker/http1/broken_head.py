@@ -6,12 +6,13 @@ As in nginx, the head is read up to the first invalid line, and the lines before
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from worker.http1.fields import Field
 from worker.http1.hosts import HOST_LINE
 from worker.http1.request_values import RequestFields
 
-_GOOD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r?\n").match
+_GOOD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r?\n").match
 
 
 def read_what_there_is(head: bytes) -> tuple[RequestFields, int]:

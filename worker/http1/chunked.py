@@ -26,7 +26,7 @@ from worker.http1.fields import TRAILER_FIELDS, InvalidField
 LAST_CHUNK: Final = b"0\r\n\r\n"
 # The lines before chunks that are not large: formatting one takes 0.2 us.
 _MANY: Final = 1024
-_SIZE_LINES = tuple(b"%x\r\n" % size for size in range(_MANY))
+_SIZE_LINES: Final = tuple(b"%x\r\n" % size for size in range(_MANY))
 
 # The limit of a chunk line or a trailer line, without CRLF.
 LINE_BYTES: Final = 4096
@@ -36,15 +36,15 @@ EXTENSION_BYTES: Final = 65536
 TRAILER_BYTES: Final = 16384
 TRAILER_LINES: Final = 256
 
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t -~\x80-\xff]*+)?+").fullmatch
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16}+)[ \t]*+(?:;[\t -~\x80-\xff]*+)?+").fullmatch
 # The beginning of one: what no rest can make a chunk line is refused without waiting for the rest.
-_BEGUN_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}+[ \t]*+(?:;[\t -~\x80-\xff]*+)?+\r?").fullmatch
+_BEGUN_LINE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}+[ \t]*+(?:;[\t -~\x80-\xff]*+)?+\r?").fullmatch
 # A line that this leaves as it is has nothing but these. (With bytes to delete, `translate` makes a table each time.)
-_HEX_TABLE = bytes(byte if byte in b"0123456789abcdefABCDEF" else byte ^ 0xFF for byte in range(256))
+_HEX_TABLE: Final = bytes(byte if byte in b"0123456789abcdefABCDEF" else byte ^ 0xFF for byte in range(256))
 _MAX_SIZE: Final = 2**63 - 1
 
 # Fields that are not allowed after the body: framing, routing, authentication and content (RFC 9110, 6.5.1).
-_NEVER_TRAILERS = frozenset(
+_NEVER_TRAILERS: Final = frozenset(
     (
         b"age", b"authorization", b"cache-control", b"connection", b"cookie", b"date", b"expect", b"expires",
         b"forwarded", b"host", b"http2-settings", b"keep-alive", b"location", b"max-forwards", b"pragma", b"proxy",

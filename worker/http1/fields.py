@@ -50,16 +50,16 @@ _ALNUM: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 PLAIN_NAME: Final = _ALNUM + b"-"
 TOKEN: Final = _ALNUM + b"!#$%&'*+-.^_`|~"
 RESPONSE_NAME: Final = TOKEN + b"@[]"  # nginx lets these pass, and some servers send them
-NAME_CONTROLS = bytes(range(0x21)) + b"\x7f"
+NAME_CONTROLS: Final = bytes(range(0x21)) + b"\x7f"
 VALUE_BYTES = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 # A value that this leaves as it is has no bad byte. (`translate(None, good)` makes a table each time: three times as long.)
-VALUE_TABLE = bytes(byte if byte in VALUE_BYTES else byte ^ 0x80 for byte in range(256))
+VALUE_TABLE: Final = bytes(byte if byte in VALUE_BYTES else byte ^ 0x80 for byte in range(256))
 
 # Only SP is trimmed around these: fields for framing and routing must be spelled unambiguously.
-_TRIM_ONLY_SP = frozenset((b"content-length", b"transfer-encoding", b"host"))
+_TRIM_ONLY_SP: Final = frozenset((b"content-length", b"transfer-encoding", b"host"))
 
 # `Proxy` becomes HTTP_PROXY in a CGI environment (httpoxy); `HTTP2-Settings` belongs to an h2c upgrade that we never pass on.
-_NEVER_ACCEPTED = frozenset((b"proxy", b"http2-settings"))
+_NEVER_ACCEPTED: Final = frozenset((b"proxy", b"http2-settings"))
 
 # A number with more digits is not below 2**63, unless it has more leading zeros than honest senders write.
 _MAX_LENGTH_DIGITS: Final = 19

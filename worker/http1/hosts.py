@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from wproxy.address import is_ip
 from wproxy.failures import ClientError
 
 # The valid hosts of requests. Stricter than nginx: sub-delims and %XX in a Host only ever served attacks.
-_HOST = re.compile(rb"([A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
+_HOST: Final = re.compile(rb"([A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
 # The Host in a head that cannot be read completely.
 HOST_LINE = re.compile(rb"\n[Hh][Oo][Ss][Tt]: *([A-Za-z0-9\-._~]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]*+)? *\r?\n").search
 # nginx accepts even fewer characters in an absolute-form target.
-_AUTHORITY = re.compile(rb"([A-Za-z0-9\-.]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
+_AUTHORITY: Final = re.compile(rb"([A-Za-z0-9\-.]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+").fullmatch
 
 # Values of Host already read: a worker serves few names, and a regex each time would be a tenth of the cost of a head.
 _HOSTS: dict[bytes, tuple[bytes, int | None]] = {}
-_HOSTS_LIMIT = 1024
+_HOSTS_LIMIT: Final = 1024
 
 
 def read_host(value: bytes) -> tuple[bytes, int | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import compress
 from operator import ne
+from typing import Final
 
 from worker.http1.fields import Field, InvalidField, join_repeated, parse_length, shown
 from worker.http1.hosts import read_host
@@ -11,7 +12,7 @@ from worker.http1.request_values import HeadLimits, RequestFields
 from wproxy.failures import ClientError
 
 # The bytes allowed in an unknown coding; with NUL, CR or LF in it the line itself is broken.
-_CODING_BYTES = bytes(set(range(256)) - set(b"\0\r\n"))
+_CODING_BYTES: Final = bytes(set(range(256)) - set(b"\0\r\n"))
 
 # A second one of these makes the request ambiguous (nginx: ngx_http_process_unique_header_line).
 _SINGLE = (
@@ -32,7 +33,7 @@ _SINGLE = (
 
 # The fields of a head that have more meaning than name and value: framing, routing, and the fate of the connection.
 # Content-Length is not among them: another length is only another number.
-_TELLING = frozenset((b"host", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
+_TELLING: Final = frozenset((b"host", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
 
 
 def parse_request_fields(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from worker.http1.hosts import read_authority
 from worker.http1.request_values import HeadLimits, RequestLine
@@ -16,28 +17,30 @@ _PATH = rb'/[!"$->@-~\x80-\xff]*+'
 _ARGS = rb'[!"$-~\x80-\xff]*+'
 _FRAGMENT = rb"#[!-~\x80-\xff]*+"
 _METHOD = rb"[A-Z_\-]{1,32}+"
-_ORIGIN_LINE = re.compile(
+_ORIGIN_LINE: Final = re.compile(
     rb"(%b) ((%b)(?:\?(%b))?+)(?:%b)?+ HTTP/1\.([0-9])" % (_METHOD, _PATH, _ARGS, _FRAGMENT),
 ).fullmatch
 # absolute-form; only the schemes that this server can be asked for.
-_ABSOLUTE_LINE = re.compile(
+_ABSOLUTE_LINE: Final = re.compile(
     rb"(%b) ([Hh][Tt][Tt][Pp][Ss]?+://([^/?# \x00-\x20\x7f]*+)((?:%b)?+)(?:\?(%b))?+)(?:%b)?+ HTTP/1\.([0-9])"
     % (_METHOD, _PATH, _ARGS, _FRAGMENT),
 ).fullmatch
-_TARGET = re.compile(rb'[!"$-~\x80-\xff]++(?:%b)?+' % _FRAGMENT).fullmatch
+_TARGET: Final = re.compile(rb'[!"$-~\x80-\xff]++(?:%b)?+' % _FRAGMENT).fullmatch
 _VERSION = re.compile(rb"HTTP/([0-9]|[1-9][0-9]{1,3}+)\.[0-9]").fullmatch  # nginx recognises versions past 9, too, to refuse them
-_METHOD_ONLY = re.compile(_METHOD).fullmatch
-_LINE_BEGUN = re.compile(rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff][!-~\x80-\xff]*+(?: (?:[!-~]++\r?+)?+)?+)?+)?+)?+').fullmatch
+_METHOD_ONLY: Final = re.compile(_METHOD).fullmatch
+_LINE_BEGUN: Final = re.compile(
+    rb'(?:[A-Z_\-]{1,32}+(?: (?:[!"$-~\x80-\xff][!-~\x80-\xff]*+(?: (?:[!-~]++\r?+)?+)?+)?+)?+)?+'
+).fullmatch
 
 
 # The plain line: nothing in it has to be decoded or normalised. 9,000 instructions instead of 17,000 with the regex.
-_PLAIN_METHODS = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
-_PLAIN_VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
+_PLAIN_METHODS: Final = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+_PLAIN_VERSIONS: Final = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 # Turns every byte that a target must not have into another one: a target that stays as it is has none. (With bytes to delete,
 # `translate` makes a table each time, which takes three times as long.)
-_TARGET_TABLE = bytes(byte if byte > 0x20 and byte not in b"#\x7f" else byte ^ 0x80 for byte in range(256))
+_TARGET_TABLE: Final = bytes(byte if byte > 0x20 and byte not in b"#\x7f" else byte ^ 0x80 for byte in range(256))
 # The same for a target that is nothing but a path, in which at most slashes have to be looked at.
-_SIMPLE_TABLE = bytes(byte if byte > 0x20 and byte not in b"#%.?\x7f" else byte ^ 0x80 for byte in range(256))
+_SIMPLE_TABLE: Final = bytes(byte if byte > 0x20 and byte not in b"#%.?\x7f" else byte ^ 0x80 for byte in range(256))
 
 
 def parse_plain_line(raw: bytes, versions: dict[bytes, int] = _PLAIN_VERSIONS) -> RequestLine | None:
@@ -82,7 +85,7 @@ def parse_plain_line(raw: bytes, versions: dict[bytes, int] = _PLAIN_VERSIONS) -
 
 
 # Not `object.__new__`, which makes no objects of a compiled class.
-_new_line = RequestLine.__new__
+_new_line: Final = RequestLine.__new__
 
 
 def parse_request_line(raw: bytes, merge_slashes: bool = True) -> RequestLine:

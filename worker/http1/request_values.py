@@ -14,11 +14,11 @@ REMEMBERED_HEAD_BYTES: Final = 8192
 
 # Fields that a client may not have removed by naming them in Connection: framing, routing, and those that policy behind us relies
 # on.
-_NOT_REMOVABLE = frozenset(
+_NOT_REMOVABLE: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"cookie", b"authorization", b"x-real-ip", b"forwarded")
 )
 # Fields that are removed in any case, so that they need not be listed.
-_ALWAYS_REMOVED = frozenset((b"close", b"keep-alive", b"connection", b"proxy-connection", b"te", b"upgrade", b"expect"))
+_ALWAYS_REMOVED: Final = frozenset((b"close", b"keep-alive", b"connection", b"proxy-connection", b"te", b"upgrade", b"expect"))
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 # The values that vary, of fields without a known form: never changed.
 _NOTHING: list[bytes] = []
@@ -240,7 +240,7 @@ class RequestFields(FieldsLike):
 
 
 # Not `object.__new__`, which makes no objects of a compiled class.
-_new_fields = RequestFields.__new__
+_new_fields: Final = RequestFields.__new__
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -36,17 +36,17 @@ UNTIL_CLOSE: Final = 3
 
 # status-line = HTTP-version SP status-code SP [ reason-phrase ]; like nginx we accept more than one space before the code, and a
 # reason that is missing with its space.
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ++([1-9][0-9][0-9])(?: ([^\r\n]*+))?+").fullmatch
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ++([1-9][0-9][0-9])(?: ([^\r\n]*+))?+").fullmatch
 _PREFIX: Final = b"HTTP/1."
-_REASON_CONTROLS = bytes(range(9)) + bytes(range(10, 0x20)) + b"\x7f"
-_HEAD_END = re.compile(rb"\n\r?+\n").search
+_REASON_CONTROLS: Final = bytes(range(9)) + bytes(range(10, 0x20)) + b"\x7f"
+_HEAD_END: Final = re.compile(rb"\n\r?+\n").search
 _NAME, _VALUE = re.escape(RESPONSE_NAME), re.escape(VALUE_BYTES)
 # The valid part of a field line, and the first invalid byte.
-_FAULT = re.compile(rb"([%b]++:[%b]*+|[%b]*+)([^%b])" % (_NAME, _VALUE, _NAME, _NAME), re.DOTALL)
-_TIMEOUT = re.compile(rb'(?:^|[, \t;])timeout[ \t]*+=[ \t]*+"?+([0-9]{1,9})(?![0-9])').search
+_FAULT: Final = re.compile(rb"([%b]++:[%b]*+|[%b]*+)([^%b])" % (_NAME, _VALUE, _NAME, _NAME), re.DOTALL)
+_TIMEOUT: Final = re.compile(rb'(?:^|[, \t;])timeout[ \t]*+=[ \t]*+"?+([0-9]{1,9})(?![0-9])').search
 
 # The first of these counts and later ones are dropped (proxy.md §3.1); all lines of other fields are kept.
-_FIRST_COUNTS = frozenset(
+_FIRST_COUNTS: Final = frozenset(
     (
         b"content-type",
         b"date",

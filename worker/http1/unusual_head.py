@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from worker.http1.head_memo import BegunHead, HeadMemo
 from worker.http1.request_fields import parse_request_fields, refusal_of_long_field, refusal_of_version
@@ -12,10 +13,10 @@ from wproxy.failures import ClientError
 
 # Browsers of the nineties sent a CRLF after a POST body; RFC 9112, 2.2 asks to skip "at least one". nginx skips any
 # number.
-LEADING_LINE_ENDS = 8
+LEADING_LINE_ENDS: Final = 8
 
 # The end of a head whose line ends may be LF: a line end and an empty line.
-HEAD_END = re.compile(rb"\n\r?+\n").search
+HEAD_END: Final = re.compile(rb"\n\r?+\n").search
 
 
 def take_unusual_head(buffer: bytes, limits: HeadLimits, memo: HeadMemo) -> tuple[RequestLine, RequestFields, int] | None:

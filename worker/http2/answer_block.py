@@ -6,6 +6,8 @@ different blocks: those of one kind of answer differ in a date, and the fields a
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http1.fields import Field
 from worker.http1.response import ResponseHead
 from worker.http2.header_block import HeaderDecoder, HeaderList
@@ -13,11 +15,11 @@ from worker.http2.response_head import read_response_head, read_response_trailer
 
 # Blocks already read, by their bytes; a full table starts over: 2 MB at worst.
 KNOWN_BLOCKS: dict[bytes, AnswerBlock] = {}
-_KNOWN_LIMIT = 256
-_KNOWN_BYTES = 2048
+_KNOWN_LIMIT: Final = 256
+_KNOWN_BYTES: Final = 2048
 
 # Without a table it keeps nothing from one block to the next.
-_DECODER = HeaderDecoder("upstream", table_size=0)
+_DECODER: Final = HeaderDecoder("upstream", table_size=0)
 
 
 class AnswerBlock:

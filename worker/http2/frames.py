@@ -56,7 +56,7 @@ _NOT_PLAIN: Final = END_HEADERS | PADDED | PRIORITY_FLAG
 MAX_FRAME_SIZE: Final = 16384
 """The largest payload that we accept; we never offer more."""
 # Length and type beyond those of any such frame.
-_TOO_LARGE = (MAX_FRAME_SIZE + 1) << 8
+_TOO_LARGE: Final = (MAX_FRAME_SIZE + 1) << 8
 
 MAX_BLOCK: Final = 128 * 1024
 """The largest field block, in encoded bytes."""
@@ -65,13 +65,13 @@ MAX_CONTINUATIONS: Final = 32
 MAX_EMPTY_CONTINUATIONS: Final = 4
 
 _HEADER = struct.Struct(">BHBBI")
-_make_header = _HEADER.pack
-_read_header = _HEADER.unpack_from
+_make_header: Final = _HEADER.pack
+_read_header: Final = _HEADER.unpack_from
 # Length and type, flags, and the stream, which is negative where the reserved bit is set.
-_read_plain_header = struct.Struct(">IBi").unpack_from
-_SETTING = struct.Struct(">HI")
-_NUMBER = struct.Struct(">I")
-_TWO_NUMBERS = struct.Struct(">II")
+_read_plain_header: Final = struct.Struct(">IBi").unpack_from
+_SETTING: Final = struct.Struct(">HI")
+_NUMBER: Final = struct.Struct(">I")
+_TWO_NUMBERS: Final = struct.Struct(">II")
 _NUMBER_BITS: Final = 0x7FFFFFFF
 
 

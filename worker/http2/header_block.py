@@ -37,7 +37,7 @@ NEVER_INDEXED: Final = "never indexed"
 """The place in `RequestFields.cache` of the names that the client forbids to index on any hop (RFC 7541, 6.2.3)."""
 
 _STATIC: tuple[tuple[bytes, bytes], ...] = ((b"", b""), *HeaderTable.STATIC_TABLE)
-_STATIC_LAST = len(_STATIC) - 1
+_STATIC_LAST: Final = len(_STATIC) - 1
 _LAST_STATIC_BYTE: Final = 0x80 | _STATIC_LAST
 NOT_GUARDED: frozenset[bytes] = frozenset()
 _MAX_INTEGER_OCTETS: Final = 3  # after the prefix: 2**21 and a little
@@ -273,8 +273,8 @@ class _HuffmanState(dict[int, "tuple[_HuffmanState, bytes]"]):
         return step
 
 
-_HUFFMAN_ENDS = frozenset([0, *(number for number, flags, _ in HUFFMAN_TABLE if flags & HUFFMAN_COMPLETE)])
-_HUFFMAN_STATES = [_HuffmanState(number) for number in range(256)]
+_HUFFMAN_ENDS: Final = frozenset([0, *(number for number, flags, _ in HUFFMAN_TABLE if flags & HUFFMAN_COMPLETE)])
+_HUFFMAN_STATES: Final = [_HuffmanState(number) for number in range(256)]
 
 
 # Fields already encoded; a full table starts over: 2 MB at worst.

@@ -29,22 +29,22 @@ from wproxy.failures import ClientError
 from wproxy.uri import normalise_path
 
 VERSION: Final = 20
-_VERSIONS = {b"HTTP/2.0": VERSION}
+_VERSIONS: Final = {b"HTTP/2.0": VERSION}
 
 _COLON = ord(":")
-_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 _UPPER: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _EIGHT_BIT = bytes(range(0x80, 0x100))
-_METHOD = re.compile(rb"[A-Z_\-]{1,32}+").fullmatch
-_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+").fullmatch
+_METHOD: Final = re.compile(rb"[A-Z_\-]{1,32}+").fullmatch
+_SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+").fullmatch
 # The characters of HTTP/1 targets; a fragment is cut off, from what is sent upstream, too.
-_PATH = re.compile(rb'((/[!"$->@-~\x80-\xff]*+)(?:\?([!"$-~\x80-\xff]*+))?+)(?:#[!-~\x80-\xff]*+)?+').fullmatch
+_PATH: Final = re.compile(rb'((/[!"$->@-~\x80-\xff]*+)(?:\?([!"$-~\x80-\xff]*+))?+)(?:#[!-~\x80-\xff]*+)?+').fullmatch
 
 # Fields about one connection; HTTP/2 has other means for all of them (RFC 9113, 8.2.2).
 _FORBIDDEN: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 # `Proxy` becomes HTTP_PROXY in a CGI environment (httpoxy); `HTTP2-Settings` belongs to an upgrade that we do not know.
 _DROPPED: Final = frozenset((b"proxy", b"http2-settings"))
-_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 # Bounds of the tables of a worker; a full table starts over: 5 MB at worst, together.
 _TABLE_ENTRIES: Final = 4096

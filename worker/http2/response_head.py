@@ -21,12 +21,12 @@ from wproxy.http import REASONS
 
 VERSION: Final = 20
 
-_STATUS = re.compile(rb"[1-9][0-9][0-9]").fullmatch
-_NAME_FAULTS = NAME_CONTROLS + b":ABCDEFGHIJKLMNOPQRSTUVWXYZ" + bytes(range(0x80, 0x100))
+_STATUS: Final = re.compile(rb"[1-9][0-9][0-9]").fullmatch
+_NAME_FAULTS: Final = NAME_CONTROLS + b":ABCDEFGHIJKLMNOPQRSTUVWXYZ" + bytes(range(0x80, 0x100))
 # Fields about one connection. None of them has a meaning in HTTP/2, so none may reach an HTTP/1 client.
 _DROPPED: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
 # HTTP/2 has no reason phrases, and HTTP/1 clients get the usual ones.
-_REASONS = {status: reason.encode() for status, reason in REASONS.items()}
+_REASONS: Final = {status: reason.encode() for status, reason in REASONS.items()}
 # Values that are much the same from one response to the next are read once; a full table starts over.
 _TABLE_ENTRIES: Final = 4096
 _TABLE_BYTES: Final = 512

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from worker.limits.zone import PASSED
 from worker.locks import lock, try_lock, unlock
@@ -33,20 +34,20 @@ from wproxy.variables.registry import Reader
 from wproxy.zone_memory import CONNECTION_WORDS as CELLS
 from wproxy.zone_memory import FULL_WORD, SPILLED_WORD, WAYS, ZoneMemory
 
-_RECORDS = 2 * WAYS  # where the cells of a bucket begin
-_COUNT_BITS = 16
-_COUNT = (1 << _COUNT_BITS) - 1
-_PID_BITS = 23  # the system's pids are below 1 << 22
-_PID = (1 << _PID_BITS) - 1
-_SLOT_BITS = 9
-_SLOT = MAX_WORKERS - 1
-_GENERATION = (1 << 16) - 1
+_RECORDS: Final = 2 * WAYS  # where the cells of a bucket begin
+_COUNT_BITS: Final = 16
+_COUNT: Final = (1 << _COUNT_BITS) - 1
+_PID_BITS: Final = 23  # the system's pids are below 1 << 22
+_PID: Final = (1 << _PID_BITS) - 1
+_SLOT_BITS: Final = 9
+_SLOT: Final = MAX_WORKERS - 1
+_GENERATION: Final = (1 << 16) - 1
 # The counts alone are small numbers, and quicker to read and write than words; so is the note that a key has several entries.
-_COUNTS_IN_WORD = 64 // _COUNT_BITS
-_LOWEST = 0 if sys.byteorder == "little" else _COUNTS_IN_WORD - 1
-_SPILLED_AT = SPILLED_WORD * _COUNTS_IN_WORD + _LOWEST
+_COUNTS_IN_WORD: Final = 64 // _COUNT_BITS
+_LOWEST: Final = 0 if sys.byteorder == "little" else _COUNTS_IN_WORD - 1
+_SPILLED_AT: Final = SPILLED_WORD * _COUNTS_IN_WORD + _LOWEST
 # How many keys without requests a worker remembers.
-_REMEMBERED = 4096
+_REMEMBERED: Final = 4096
 
 
 class _Key:

@@ -6,6 +6,7 @@ A connection counts while a request on it is served: from when its location is k
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from worker.limits.check import Check, refuse
 from worker.limits.zone import PASSED, ConnectionZone
@@ -17,7 +18,7 @@ from wproxy.http import Request, Response
 from wproxy.route import Answer
 from wproxy.template import Template
 
-LONGEST_KEY = 255
+LONGEST_KEY: Final = 255
 
 REJECTED, REJECTED_DRY_RUN = b"REJECTED", b"REJECTED_DRY_RUN"
 

@@ -19,6 +19,7 @@ a million (`bench/zones.py`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from worker.limits.zone import MOST_EXCESS, NO_ROOM, PASSED, Outcome
 from worker.locks import lock, take_over, try_lock, unlock
@@ -27,20 +28,20 @@ from wproxy.variables.connection import binary_remote_addr
 from wproxy.variables.registry import Reader
 from wproxy.zone_memory import FULL_WORD, WAYS, Mutex, ZoneMemory
 
-_RECORD = 2 * WAYS  # from a key's first word to its record
-_ALIVE = 1 << 63
+_RECORD: Final = 2 * WAYS  # from a key's first word to its record
+_ALIVE: Final = 1 << 63
 _TIME_BITS = 33
-_TIME = (1 << _TIME_BITS) - 1
-_EXCESS_BITS = 30
-_EXCESS = (1 << _EXCESS_BITS) - 1
+_TIME: Final = (1 << _TIME_BITS) - 1
+_EXCESS_BITS: Final = 30
+_EXCESS: Final = (1 << _EXCESS_BITS) - 1
 # Another worker's turn of the loop may have begun a little later than ours, and then its request comes from our future.
-_EARLIEST = _TIME - 60_000
+_EARLIEST: Final = _TIME - 60_000
 # Twelve days, in milliseconds, above the bits of an excess: what is compared in one step is younger.
-_LONG_AGO = -1 << 60
+_LONG_AGO: Final = -1 << 60
 # How many places a worker remembers.
-_REMEMBERED = 4096
+_REMEMBERED: Final = 4096
 # With so many free entries a bucket takes a key without a look at the other one.
-_PLENTY = 3
+_PLENTY: Final = 3
 
 
 class SharedRequestZone:

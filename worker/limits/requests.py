@@ -7,6 +7,7 @@ however often it is led elsewhere.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from worker.limits.check import Check, refuse
 from worker.limits.zone import MOST_EXCESS, NO_ROOM, PASSED, Outcome, RequestZone, fails, passes
@@ -19,9 +20,9 @@ from wproxy.native import mypyc_attr
 from wproxy.route import Answer
 from wproxy.template import Template
 
-LONGEST_KEY = 65535
+LONGEST_KEY: Final = 65535
 # The level of a delay, by that of a refusal (nginx: ngx_http_limit_req_merge_conf).
-_MILDER = {"error": "warn", "warn": "notice", "notice": "info", "info": "info"}
+_MILDER: Final = {"error": "warn", "warn": "notice", "notice": "info", "info": "info"}
 
 DELAYED, REJECTED = b"DELAYED", b"REJECTED"
 DELAYED_DRY_RUN, REJECTED_DRY_RUN = b"DELAYED_DRY_RUN", b"REJECTED_DRY_RUN"

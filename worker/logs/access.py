@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from worker.logs.errors import log_request
 from worker.logs.files import LogFile
@@ -29,9 +29,9 @@ from wproxy.syslog import Syslog, SyslogSender
 from wproxy.template import Template
 from wproxy.unwritten import region
 
-FLUSH_PAUSE = 0.1
+FLUSH_PAUSE: Final = 0.1
 # The interval of reports of lost lines, in seconds.
-REPORT_PAUSE = 60.0
+REPORT_PAUSE: Final = 60.0
 
 Write = Callable[[Request], None]
 Line = Callable[[Request], bytes]

@@ -10,7 +10,7 @@ if it is the last one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from wproxy.directives.log import LogFormat
 from wproxy.http import Client, Request, RequestLineLike
@@ -18,9 +18,9 @@ from wproxy.variables import BLOCK, VARIABLES, Variable
 
 # The bytes that `escape=default` leaves as they are.
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
-_ESCAPED = [bytes([byte]) if byte in _PLAIN else b"\\x%02X" % byte for byte in range(256)]
+_ESCAPED: Final = [bytes([byte]) if byte in _PLAIN else b"\\x%02X" % byte for byte in range(256)]
 _JSON = {ord('"'): b'\\"', ord("\\"): b"\\\\", 10: b"\\n", 13: b"\\r", 9: b"\\t", 8: b"\\b", 12: b"\\f"}
-_JSON_ESCAPED = [_JSON.get(byte) or (b"\\u%04X" % byte if byte < 0x20 else bytes([byte])) for byte in range(256)]
+_JSON_ESCAPED: Final = [_JSON.get(byte) or (b"\\u%04X" % byte if byte < 0x20 else bytes([byte])) for byte in range(256)]
 _JSON_PLAIN = bytes(byte for byte in range(0x20, 0x100) if byte not in b'"\\')
 
 
@@ -65,10 +65,10 @@ _ESCAPES: dict[str, tuple[Callable[[bytes | None], bytes], bytes | None, bytes]]
 # Variables that always have a value, of which no byte needs to be escaped.
 _NUMBERS = ("status", "body_bytes_sent", "bytes_sent", "request_length", "request_time", "msec", "time_local", "time_iso8601")
 
-_PLAIN_READERS = frozenset(VARIABLES[name].read for name in _NUMBERS)
+_PLAIN_READERS: Final = frozenset(VARIABLES[name].read for name in _NUMBERS)
 # Those whose value may be another for each request, though status, sizes and second are the same.
-_TIMES = frozenset(VARIABLES[name].read for name in ("request_time", "msec"))
-_REQUEST_LINE = VARIABLES["request"].read
+_TIMES: Final = frozenset(VARIABLES[name].read for name in ("request_time", "msec"))
+_REQUEST_LINE: Final = VARIABLES["request"].read
 
 
 class KnownLine:

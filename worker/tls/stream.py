@@ -20,8 +20,10 @@ A server reads the first message before there is a context, so its stream is cle
 from __future__ import annotations
 
 import _socket
+import os
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from worker.loop import READ, Loop, park
@@ -30,13 +32,16 @@ from worker.tls.failures import HANDSHAKING, READING, WRITING, TlsFailure, failu
 from wproxy.native import mypyc_attr
 
 # The most that one record carries: whoever reads so much has all of one, and OpenSSL keeps nothing that it has decrypted.
-RECORD = 16384
+RECORD: Final = 16384
 # The most that one `send` encrypts: two records with one system call.
-PIECE = 2 * RECORD
+PIECE: Final = 2 * RECORD
 # The answers that OpenSSL gives by itself come on top of a piece; one who asks for them without end and reads none is not served.
-MOST_PUT_ASIDE = 4 * PIECE
+MOST_PUT_ASIDE: Final = 4 * PIECE
 
-_NOTHING = memoryview(b"")
+_NOTHING: Final = memoryview(b"")
+
+_read: Final[Callable[[int, int], bytes]] = os.read
+_write: Final[Callable[[int, bytes | memoryview], int]] = os.write
 
 _INCOMING: Final = ssl.MemoryBIO()
 _OUTGOING: Final = ssl.MemoryBIO()
@@ -101,7 +106,6 @@ class TlsStream(Stream):
         )
         self._undecrypted = received
         self._has_said_end = False
-        self.recv, self.send = self._recv, self._send
 
     # The handshake.
 
@@ -195,11 +199,11 @@ class TlsStream(Stream):
 
     # Receiving.
 
-    def _recv(self, most: int) -> bytes:
+    def recv(self, most: int) -> bytes:
         """Return decrypted bytes, at most so many; b"" at the end. Raises BlockingIOError, OSError."""
         if not (self.holds or self._has_seen_end or self._has_said_end or self._failure):
             # Nearly always a single record comes. Without all the questions below this costs 2.9 us and not 3.9.
-            wire = self.sock.recv(HEAD_CHUNK if most <= HEAD_CHUNK else CHUNK)
+            wire = _read(self.fd, HEAD_CHUNK if most <= HEAD_CHUNK else CHUNK)
             if wire:
                 _INCOMING.write(wire)
                 try:
@@ -224,7 +228,7 @@ class TlsStream(Stream):
         if self._has_said_end and not self._plain:
             # Nobody is answered any more: the bytes are of no use but to be read away. (So does nginx, in lingering.)
             self.holds = False
-            return self.sock.recv(most)
+            return _read(self.fd, most)
         if not self._plain and not self._has_seen_end and not self._decrypt(most):
             raise BlockingIOError
         data = self._plain
@@ -299,7 +303,7 @@ class TlsStream(Stream):
 
     def _receive(self) -> bytes:
         """Return what the socket has; b"" at its end. Raises BlockingIOError, OSError."""
-        wire = self.sock.recv(CHUNK)
+        wire = _read(self.fd, CHUNK)
         if not wire:
             # An end without "close_notify" is an end, as in nginx (SSL_OP_IGNORE_UNEXPECTED_EOF).
             self._has_seen_end = True
@@ -348,9 +352,9 @@ class TlsStream(Stream):
         """Send as `send` does, and the words of the end with it, if it goes out at once. Raises BlockingIOError, OSError."""
         # OpenSSL must not find data where it looks for the other side's end.
         is_whole = len(data) <= PIECE and not (self.holds or self._has_said_end)
-        return self._send(data, is_whole)
+        return self.send(data, is_whole)
 
-    def _send(self, data: bytes | memoryview, is_last: bool = False) -> int:
+    def send(self, data: bytes | memoryview, /, is_last: bool = False) -> int:
         """Encrypt a piece and send it, or put it aside; return its length. Raises BlockingIOError, OSError."""
         if self._failure is not None:
             raise self._failure
@@ -372,7 +376,7 @@ class TlsStream(Stream):
         if self._kept_back:
             wire, self._kept_back = self._kept_back + wire, b""
         try:
-            sent = self.sock.send(wire)
+            sent = _write(self.fd, wire)
         except BlockingIOError:
             sent = 0
         except OSError as lost:
@@ -397,7 +401,7 @@ class TlsStream(Stream):
         if not self._put_aside:
             # As it nearly always is.
             try:
-                sent = self.sock.send(wire)
+                sent = _write(self.fd, wire)
             except BlockingIOError:
                 sent = 0
             except OSError as error:
@@ -417,7 +421,7 @@ class TlsStream(Stream):
         wire = self._put_aside
         try:
             while wire:
-                sent = self.sock.send(wire)
+                sent = _write(self.fd, wire)
                 wire = wire[sent:]
             if self._has_said_end:
                 self.sock.shutdown(socket.SHUT_WR)
@@ -455,7 +459,7 @@ class TlsStream(Stream):
         self._has_said_end = True
         wire = memoryview(self._words())
         try:
-            sent = self.sock.send(wire)
+            sent = _write(self.fd, wire)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -497,13 +501,13 @@ class TlsStream(Stream):
         if has_words and self.fd >= 0 and not _OUTGOING.pending:
             self._say_end()
             try:
-                self.sock.send(self._words())
+                _write(self.fd, self._words())
             except OSError:
                 pass
         super().close()
         # As with `unexpected`: without the cycles. The traceback of a failure that was raised leads back here.
         self.flush = self._failure = None
-        self.recv, self.send = self.sock.recv, self.sock.send
+        self._put_aside = _NOTHING
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -7,6 +7,7 @@ for us (X-Accel-*), or are rewritten with values of the request, are an exceptio
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from worker.filters.charset import with_accel_charset
 from worker.http1.response import ResponseHead
@@ -21,12 +22,14 @@ from wproxy.http import Request, ResponseFields
 from wproxy.template import checked
 
 # The number of locations that may keep their fields with one head.
-MOST_LOCATIONS = 64
+MOST_LOCATIONS: Final = 64
 
 # The fields that go with an answer that sends a request elsewhere (nginx: the column `redirect` of ngx_http_upstream_headers_in).
-_KEPT_ELSEWHERE = frozenset((b"set-cookie", b"content-disposition", b"cache-control", b"expires", b"accept-ranges"))
+_KEPT_ELSEWHERE: Final = frozenset((b"set-cookie", b"content-disposition", b"cache-control", b"expires", b"accept-ranges"))
 # The fields that an upstream cannot make us remove by naming them in Connection.
-_KEPT_WHEN_NAMED = frozenset((b"content-type", b"set-cookie", b"location", b"www-authenticate", b"upgrade", b"server", b"date"))
+_KEPT_WHEN_NAMED: Final = frozenset(
+    (b"content-type", b"set-cookie", b"location", b"www-authenticate", b"upgrade", b"server", b"date")
+)
 
 
 class SentElsewhere(Exception):

@@ -38,10 +38,22 @@ class ResponseBody:
     at_hand: the bytes that came with the head. channel: the stream, as what to wait for. kind, length: as `body_of` returns them.
     received: bytes of payload; wire_bytes: with framing.
     finished: whether it was read to its end. spoiled: whether the connection cannot be used again, because of excess bytes or
-    because its end was the end of the body. surplus: a message about the excess bytes.
+    because its end was the end of the body. surplus: a message about the excess bytes. failure: one of the connection that the
+    system has told already, which it does once.
     """
 
-    __slots__ = ("_framing", "_is_chunked", "at_hand", "channel", "spoiled", "stream", "surplus", "timeout", "wire_bytes")
+    __slots__ = (
+        "_framing",
+        "_is_chunked",
+        "at_hand",
+        "channel",
+        "failure",
+        "spoiled",
+        "stream",
+        "surplus",
+        "timeout",
+        "wire_bytes",
+    )
 
     def __init__(self, stream: Stream, at_hand: bytes, kind: int, length: int, timeout: float, begun: int = 0) -> None:
         """at_hand: to be decoded by `take_at_hand`; or it is payload already, of `begun` bytes, and `length` more are to come."""
@@ -52,6 +64,7 @@ class ResponseBody:
         self.surplus = ""
         self.wire_bytes = len(at_hand)
         self.at_hand = at_hand
+        self.failure: OSError | None = None
         self._framing = Framing(kind, length)
         self._framing.received = begun
         self._is_chunked = kind == CHUNKED
@@ -87,6 +100,8 @@ class ResponseBody:
 
         Raises BlockingIOError when nothing is there, UpstreamFailure.
         """
+        if self.failure is not None:
+            raise _broken(self.failure)
         left = self._framing.unframed
         if 0 < left < most:
             most = left + 1  # one more would be surplus; for a large buffer the system is asked each time
@@ -112,6 +127,8 @@ class ResponseBody:
 
         Raises BlockingIOError when nothing is there, UpstreamFailure.
         """
+        if self.failure is not None:
+            raise _broken(self.failure)
         framing = self._framing
         left = framing.unframed
         try:

@@ -18,10 +18,11 @@ A group has one only if a location that leads to it asks for it. Then its reques
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from wproxy.directives.retries import RetryBudget
 
-WINDOW = 10  # seconds
+WINDOW: Final = 10  # seconds
 
 
 class RetryCount:

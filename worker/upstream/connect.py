@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from worker.loop import READ, WRITE, Loop, park
 from worker.stream import Stream
@@ -18,12 +18,12 @@ from wproxy.failures import TimedOut, UpstreamFailure
 from wproxy.native import mypyc_attr
 
 # As plain numbers: members of an Enum cost eight times as much.
-_UNIX = int(socket.AF_UNIX)
-_NON_BLOCKING = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-_IN_PROGRESS = int(errno.EINPROGRESS)
+_UNIX: Final = int(socket.AF_UNIX)
+_NON_BLOCKING: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+_IN_PROGRESS: Final = int(errno.EINPROGRESS)
 _TCP, _TCP_INFO = int(socket.IPPROTO_TCP), int(socket.TCP_INFO)
 # The beginning of TCP_INFO: the state of a connection.
-_ESTABLISHED = b"\1"
+_ESTABLISHED: Final = b"\1"
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -165,14 +165,14 @@ def allow_any_address(sock: _socket.socket) -> None:
 
 
 # linux/in.h and linux/in6.h; not every Python names them.
-_IP_TRANSPARENT = 19
-_IPV6_TRANSPARENT = 75
-_BIND_ADDRESS_NO_PORT = 24
+_IP_TRANSPARENT: Final = 19
+_IPV6_TRANSPARENT: Final = 75
+_BIND_ADDRESS_NO_PORT: Final = 24
 
 
 # What may happen to any peer; the rest, as a socket file that is missing or may not be used, needs someone to mend it (nginx:
 # ngx_event_connect_peer).
-_USUAL = frozenset(
+_USUAL: Final = frozenset(
     (
         errno.ECONNREFUSED,
         errno.EAGAIN,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.upstream.module_settings import ModuleSettings
 
 # Fields that mean something only to us (proxy.md §3.2).
-_FOR_US = frozenset(
+_FOR_US: Final = frozenset(
     (b"x-accel-expires", b"x-accel-redirect", b"x-accel-limit-rate", b"x-accel-buffering", b"x-accel-charset"),
 )
 # Further ones, which are made anew or have been read, by module.
-_HIDDEN = {
+_HIDDEN: Final = {
     "proxy": frozenset((b"date", b"server", b"x-pad")),
     "grpc": frozenset((b"date", b"server")),
     "fastcgi": frozenset((b"status",)),
     "scgi": frozenset((b"status",)),
 }
-_REGENERATED = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"proxy-connection"))
+_REGENERATED: Final = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"proxy-connection"))
 
 
 def hidden_fields(settings: ModuleSettings) -> frozenset[bytes]:

@@ -9,7 +9,7 @@ sendfile). With `off` it goes to the peer as it arrives, and bytes taken from th
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from worker import pipes
 from worker.logs import log_request
@@ -25,7 +25,7 @@ from wproxy.request_body import BODILESS, UNKNOWN_LENGTH, Outgoing, RequestBody
 Reshape = Callable[[Request], Awaitable["Outgoing | None"]]
 
 # nginx keeps a body of known length in memory when it is a little larger than the buffer (ngx_http_read_client_request_body).
-STRETCH = 1.25
+STRETCH: Final = 1.25
 
 
 def body_at_hand(request: Request, body: RequestBody) -> Outgoing | None:

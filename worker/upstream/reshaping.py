@@ -6,6 +6,8 @@ This is computed at load: a location that changes neither pays one look at `pass
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.outgoing import Reshape, Streaming, outgoing_of
 from worker.upstream.passing import HeadPlan, WriteHead
@@ -14,7 +16,7 @@ from wproxy.request_body import BODILESS, EMPTY, NO_BODY, Outgoing
 from wproxy.template import Template
 
 # The fields that tell the end of a body: if proxy_set_header sets one, the end may be elsewhere.
-FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
 
 
 def reshaping(settings: ModuleSettings, streaming: Streaming) -> Reshape | None:
@@ -81,4 +83,4 @@ def method_for(template: Template, request: Request) -> bytes:
 
 
 # The bytes of a method (RFC 9110, 5.6.2). Any other value is not sent, lest a variable break the request line.
-_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

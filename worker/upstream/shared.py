@@ -87,8 +87,7 @@ class SharedConnection(SharedPooled):
     def _heard(self, stream: Stream) -> bool:
         try:
             most = self._most_read
-            receive = stream.recv  # read first, as a slot that is called like a method is searched from the class on
-            data = receive(most)
+            data = stream.recv(most)
             self._heard_at = stream.loop.clock.now
             if not data:
                 raise failure_of("error", "upstream prematurely closed connection", READING_HEAD)
@@ -131,9 +130,8 @@ class SharedConnection(SharedPooled):
         if self._unsent:
             self._unsent += data
             return
-        send = self.stream.send
         try:
-            sent = send(data)
+            sent = self.stream.send(data)
         except BlockingIOError:
             sent = 0
         if sent < len(data):

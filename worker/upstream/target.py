@@ -7,6 +7,7 @@ target. There is one copy for each host and port, and no more than MAX_TARGETS.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from worker.logs import log_request, shown
 from worker.pages import error_response
@@ -28,10 +29,10 @@ from wproxy.http import Request, Response
 from wproxy.route import Answer
 
 # Clients may choose the target if a configuration lets them: then the table starts over instead of growing.
-MAX_TARGETS = 256
+MAX_TARGETS: Final = 256
 # Bytes that cannot be in a request line.
-_UNFIT = re.compile(rb"[\x00-\x20\x7f]").search
-_UNFIT_REASON = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold a space, $request_uri has it as %%20'
+_UNFIT: Final = re.compile(rb"[\x00-\x20\x7f]").search
+_UNFIT_REASON: Final = 'invalid URI in "%s": a decoded value ($uri, a capture) may hold a space, $request_uri has it as %%20'
 
 
 def proxying_to_variable(settings: ModuleSettings, services: Services, answer_plan: AnswerPlan, exchange: Exchange) -> Answer:

@@ -80,7 +80,6 @@ class EncryptedStream(Stream):
     def __init__(self, loop: Loop, sock: socket.socket) -> None:
         super().__init__(loop, sock)
         self.kernel_fd = -1
-        self.recv, self.send = self._recv, self._send
         self._incoming, self._outgoing = Cipher(), Cipher()
         self._plain = self._put_by = b""
         self._saw_end = self._said_end = self._is_resetting = False
@@ -105,7 +104,7 @@ class EncryptedStream(Stream):
         if self.holds:
             self.loop.ready(self)
 
-    def _recv(self, most: int) -> bytes:
+    def recv(self, most: int) -> bytes:
         self._take_in()
         if not self._plain and not self._saw_end:
             raise BlockingIOError
@@ -135,7 +134,7 @@ class EncryptedStream(Stream):
 
     # Sending.
 
-    def _send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         if self._failure is not None:
             raise self._failure
         if self._put_by:
@@ -188,7 +187,6 @@ class EncryptedStream(Stream):
         super().close()
         # As with `unexpected`: without the cycles.
         self.flush = None
-        self.recv, self.send = self.sock.recv, self.sock.send
 
 
 class FarEnd:
@@ -433,7 +431,7 @@ def talks(stage: Callable[..., Stage], tls: Tls, monkeypatch: Any) -> Any:
         if side in ("client", "both"):
             clients = ClientProtocol(EncryptedStream, serve_connection) if cipher == "xor" else tls.encrypts_clients()
         monkeypatch.setitem(PROTOCOLS, "proxy", lambda settings: dataclasses.replace(speak(settings), stream=upstreams))
-        monkeypatch.setattr(worker.client.accept, "protocol_of", lambda listener: clients)
+        monkeypatch.setattr(worker.client.accept, "HTTP1", clients)
         if cipher == "tls" and side in ("upstream", "both"):
             settings = {**settings, "scheme": "https"}
         made.append(Talk(stage, side, tls if cipher == "tls" else None, **settings))

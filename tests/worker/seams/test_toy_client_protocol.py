@@ -349,7 +349,7 @@ class Toy:
 @pytest.fixture
 def toy(stage: Callable[..., Stage], monkeypatch: Any) -> Iterator[Callable[..., Toy]]:
     """Makes a client of a worker whose listener speaks the protocol."""
-    monkeypatch.setattr(worker.client.accept, "protocol_of", lambda listener: ClientProtocol(Stream, serve_toy))
+    monkeypatch.setattr(worker.client.accept, "HTTP1", ClientProtocol(Stream, serve_toy))
     listening: list[tuple[Stage, socket.socket]] = []
 
     def make(**settings: Any) -> Toy:

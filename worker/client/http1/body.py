@@ -5,6 +5,8 @@ It begins with the bytes that were read together with the head; its framing (wor
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.http1.chunked import BodyTooLarge, ChunkError
 from worker.http1.framing import Framing
 from worker.http1.response import CHUNKED, LENGTH
@@ -13,9 +15,9 @@ from worker.stream import BIG_CHUNK, CHUNK, Stream
 from wproxy.failures import BodyBrokenOff, ClientError, ClientGone, TimedOut
 from wproxy.request_body import KernelPipe, RequestBody
 
-BODY_TIMED_OUT = "client timed out (110: Connection timed out) while sending the request body"
-ENDED_EARLY = "client prematurely closed connection"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+BODY_TIMED_OUT: Final = "client timed out (110: Connection timed out) while sending the request body"
+ENDED_EARLY: Final = "client prematurely closed connection"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HTTP1RequestBody(RequestBody):

@@ -62,7 +62,6 @@ class RepeatedAnswer(Repetition):
         assert isinstance(exchange, Connection) and exchange.taken is not None
         connection, route, client, clients = exchange, exchange.routed_by, exchange.client, exchange.clients
         stream, clock = connection.stream, client.clock
-        recv, send = stream.recv, stream.send
         head, variant, again, by_kernel = connection.head, self.variant, self.again, stream.kernel_fd >= 0
         line, own, length = exchange.taken
         sample, is_logged = route.sample, route.write_log is not None
@@ -70,7 +69,7 @@ class RepeatedAnswer(Repetition):
         while True:
             await next_request
             try:
-                data = recv(connection.chunk)
+                data = stream.recv(connection.chunk)
             except BlockingIOError:
                 continue
             if not data:
@@ -94,7 +93,7 @@ class RepeatedAnswer(Repetition):
                 reply = make_head(fields, variant, route.keepalive_timeout[1], date_line) + body
             whole = size = len(reply)
             try:
-                sent = send(reply)
+                sent = stream.send(reply)
             except BlockingIOError:
                 sent = 0
             except OSError:

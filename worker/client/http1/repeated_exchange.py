@@ -130,7 +130,6 @@ class RepeatedExchange(Repetition):
         assert taken is not None and manner is not None
         route, client, clients, group = connection.routed_by, connection.client, connection.clients, passing.group
         stream, clock = connection.stream, client.clock
-        recv, send = stream.recv, stream.send
         line, own, head_size = taken
         head, known, fields = connection.head, self.answer, self.fields
         sending, sending_size, body_size = self.upstream_head, len(self.upstream_head), max(0, own.content_length)
@@ -145,7 +144,7 @@ class RepeatedExchange(Repetition):
             # Wait for the request, and read it.
             await next_request
             try:
-                data = recv(connection.chunk)
+                data = stream.recv(connection.chunk)
             except BlockingIOError:
                 continue
             if not data:
@@ -177,9 +176,8 @@ class RepeatedExchange(Repetition):
                 return await go_on(passing, self.hand_over(connection))
             upstream.requests += 1
             channel = upstream.stream
-            upstream_send, upstream_recv = channel.send, channel.recv
             try:
-                sent = upstream_send(sending)
+                sent = channel.send(sending)
             except BlockingIOError:
                 sent = 0
             except OSError as refusal:
@@ -193,7 +191,7 @@ class RepeatedExchange(Repetition):
                 return await go_on(passing, request, happened)
             try:
                 await upstream.answer(read_timeout)
-                answer = upstream_recv(HEAD_CHUNK)
+                answer = channel.recv(HEAD_CHUNK)
             except BlockingIOError:
                 answer = b""
             except Exception as error:
@@ -218,7 +216,7 @@ class RepeatedExchange(Repetition):
                 reply = make_head(fields, variant, route.keepalive_timeout[1], date_line) + answer[answer_size:]
             size = len(reply)
             try:
-                sent = send(reply)
+                sent = stream.send(reply)
             except BlockingIOError:
                 sent = 0
             except OSError:

@@ -62,11 +62,11 @@ def start_response(connection: Connection, request: Request, response: Response)
         request.bytes_sent = size
         request.body_bytes_sent = len(body)
         stream = connection.stream
-        send = stream.send
-        if not request.keepalive and stream.kernel_fd < 0 and response.source is None and response.tunnel is None:
-            send = stream.send_last  # TLS has words for the end: they go out together with the answer
         try:
-            sent = send(data)
+            if request.keepalive or stream.kernel_fd >= 0 or response.source is not None or response.tunnel is not None:
+                sent = stream.send(data)
+            else:
+                sent = stream.send_last(data)  # TLS has words for the end: they go out together with the answer
         except BlockingIOError:
             sent = 0
         if sent != size:

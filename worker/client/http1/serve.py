@@ -9,6 +9,7 @@ A repeated request on the connection costs 2 system calls here: one recv, one se
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
 
 from worker.client.ending import finish, request_lost
 from worker.client.http1.connection import Connection, Head
@@ -34,7 +35,7 @@ from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
 from wproxy.regex import RegexTimedOut
 
-HEAD_TIMED_OUT = "client timed out (110: Connection timed out)"
+HEAD_TIMED_OUT: Final = "client timed out (110: Connection timed out)"
 
 
 async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, received: bytes = b"") -> None:
@@ -169,9 +170,8 @@ def receive_head(connection: Connection, data: bytes = b"") -> Head | None:
     Raises ClientError, ClientGone, OSError.
     """
     if not data:
-        recv = connection.stream.recv
         try:
-            data = recv(connection.chunk)
+            data = connection.stream.recv(connection.chunk)
         except BlockingIOError:
             return None
         if not data:

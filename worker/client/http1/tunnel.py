@@ -47,7 +47,7 @@ class _Direction:
     """One direction of a tunnel. moved: bytes taken from the source. _most: the size of a read, small until one has filled it."""
 
     __slots__ = (
-        "_clock", "_finish", "_most", "_patience", "_pipe", "_recv", "_send", "_source", "_stalled", "_target", "_task",
+        "_clock", "_finish", "_most", "_patience", "_pipe", "_source", "_stalled", "_target", "_task",
         "_traffic", "moved",
     )  # fmt: skip
 
@@ -62,8 +62,6 @@ class _Direction:
         """patience: seconds until the target takes bytes; stalled: the end when it does not."""
         self._source = source
         self._target = target
-        self._recv = source.recv
-        self._send = target.send
         self._clock = source.loop.clock
         self._traffic = traffic
         self._patience = patience
@@ -89,7 +87,7 @@ class _Direction:
         Always return True: if the loop is not to report more, it finds no callback the next time.
         """
         try:
-            data = self._recv(self._most)
+            data = self._source.recv(self._most)
         except BlockingIOError:
             return True
         except OSError:
@@ -101,7 +99,7 @@ class _Direction:
         self.moved += size
         # For most messages all goes at once.
         try:
-            sent = self._send(data)
+            sent = self._target.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -170,7 +168,7 @@ class _Direction:
         """Send all of it; every piece taken is traffic. Raises TimedOut, OSError."""
         while view:
             try:
-                sent = self._send(view)
+                sent = self._target.send(view)
             except BlockingIOError:
                 sent = 0
             if not sent:

@@ -13,7 +13,7 @@ from worker.http1.chunked import may_be_trailer
 from worker.http2.header_block import NOT_GUARDED, encode_fields, encode_guarded, encode_status
 from wproxy.http import ResponseFields, http_date
 
-_KEY = next_key()
+_KEY: Final = next_key()
 # Fields about a connection, which HTTP/2 forbids (RFC 9113, 8.2.2), and the proof of a websocket over HTTP/1 (RFC 8441, 5).
 _DROPPED: Final = frozenset(
     (

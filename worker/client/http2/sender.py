@@ -18,7 +18,7 @@ from worker.stream import Stream
 FULL: Final = 65536
 
 
-_NOTHING = memoryview(b"")
+_NOTHING: Final = memoryview(b"")
 
 
 def _nothing() -> None:
@@ -98,9 +98,8 @@ class Sender:
                 pieces = [*self._urgent, *self._pieces] if self._urgent else self._pieces
                 data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
                 self._urgent, self._pieces = [], []
-            send = self._stream.send
             try:
-                sent = send(data)
+                sent = self._stream.send(data)
             except BlockingIOError:
                 self._begun = data
                 break

@@ -7,6 +7,8 @@ read and dropped.
 
 from __future__ import annotations
 
+from typing import Final
+
 from worker.client.ending import read_away
 from worker.client.http2.connection import NEVER, HTTP2Connection
 from worker.client.plan import ListenerPlan
@@ -17,7 +19,7 @@ from worker.stream import HEAD_CHUNK, Stream
 from wproxy.failures import ClientGone, TimedOut
 from wproxy.http import Client
 
-CLIENT_CLOSED = "client prematurely closed connection"
+CLIENT_CLOSED: Final = "client prematurely closed connection"
 
 
 async def serve_http2(stream: Stream, client: Client, plan: ListenerPlan, received: bytes = b"") -> None:

@@ -17,7 +17,7 @@ from wproxy.failures import ClientError, ClientGone, Drained, TimedOut
 from wproxy.http import Request
 
 _NEVER: Final = float("inf")
-_RESET = End()  # not another end to be logged, but another object than CLOSED
+_RESET: Final = End()  # not another end to be logged, but another object than CLOSED
 
 
 class _Count:

@@ -6,7 +6,7 @@ choice of a peer took 13,800 instructions of the 66,800 of a small request with 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wproxy.http import Request
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
 
 # The most turns that are written down, and weights in them: 0.1 MB, and 3 ms to write.
-MOST_TURNS = 1000
-MOST_WEIGHTS = 10000
+MOST_TURNS: Final = 1000
+MOST_WEIGHTS: Final = 10000
 
 
 def smooth(live: list[LivePeer], bound: LivePeer | None = None) -> LivePeer:

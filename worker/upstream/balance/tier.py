@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wproxy.http import Request
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from worker.upstream.live_peer import LivePeer
 
 # The number of unusable peers that a method by key or by chance may hit before round robin takes over.
-MOST_MISSES = 20
+MOST_MISSES: Final = 20
 
 
 class Tier:

@@ -8,6 +8,7 @@ too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from worker.cgi.head import take_cgi_head
 from worker.cgi.parameters import ParametersPlan
@@ -44,7 +45,7 @@ from wproxy.http import Request
 KnownHead = tuple[bytes, int, int, ResponseHead]
 
 # The statuses of answers without a body.
-_BODILESS = frozenset((204, 304))
+_BODILESS: Final = frozenset((204, 304))
 
 
 class FastcgiConnection(WritingConnection):
@@ -67,11 +68,10 @@ class FastcgiConnection(WritingConnection):
 
     def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
         """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError."""
-        receive = self.stream.recv  # see `start`
         passing, reader = attempt.passing, self.reader
         group = passing.group
         try:
-            data = receive(group.cgi_chunk)
+            data = self.stream.recv(group.cgi_chunk)
         except BlockingIOError:
             return None
         size = len(data)

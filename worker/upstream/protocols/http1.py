@@ -11,7 +11,7 @@ before (`RequestFields.difference`), its other lines are reused: 1.6 us instead 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from functools import partial
+from typing import Final
 
 from worker.http1.chunked import LAST_CHUNK, encode_chunk
 from worker.http1.response import LENGTH, NONE, ResponseHead, body_of, take_response_head
@@ -59,9 +59,8 @@ class HTTP1Connection(PeerConnection):
         start = attempt.request_head
         if outgoing.at_hand and outgoing.rest is None:
             start += outgoing.at_hand
-        send = self.stream.send
         try:
-            sent = send(start)
+            sent = self.stream.send(start)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -102,9 +101,8 @@ class HTTP1Connection(PeerConnection):
         if self.unread:
             data, self.unread = self.unread, b""
         else:
-            recv = self.stream.recv
             try:
-                data = recv(HEAD_CHUNK)
+                data = self.stream.recv(HEAD_CHUNK)
             except BlockingIOError:
                 return None
         if not data:
@@ -160,12 +158,16 @@ class HTTP1Connection(PeerConnection):
         missing = head.plain_length - length
         if missing > 0 and request.method != b"HEAD" and not attempt.outgoing.ends_connection:
             # `body_of` and what follows it, for a known length of which some is missing.
+            failure: OSError | None = None
             if missing <= attempt.passing.buffering.at_once and length + len(head.block) >= HEAD_CHUNK:
-                at_hand += self._next_piece(attempt, missing)
+                piece, failure = self._next_piece(attempt, missing)
+                at_hand += piece
                 length = len(at_hand)
             if length < head.plain_length:
                 missing = head.plain_length - length
-                return ResponseBody(self.stream, at_hand, LENGTH, missing, attempt.passing.read_timeout, length)
+                rest = ResponseBody(self.stream, at_hand, LENGTH, missing, attempt.passing.read_timeout, length)
+                rest.failure = failure
+                return rest
             if length == head.plain_length:
                 attempt.response_length = length
                 return at_hand
@@ -199,30 +201,24 @@ class HTTP1Connection(PeerConnection):
             self.room = 0
         return body.at_hand
 
-    def _next_piece(self, attempt: LiveAttempt, missing: int) -> bytes:
+    def _next_piece(self, attempt: LiveAttempt, missing: int) -> tuple[bytes, OSError | None]:
         """Read once more, if there is something: the head filled the first read, and so few bytes are missing after it.
 
+        A failure is returned, too: the head and what came with it are passed on before it counts.
         Such a body goes out with the head, and nothing has to be made to wait for it.
         """
         try:
             piece = self.stream.recv(missing + 1)  # one more would be surplus
         except BlockingIOError:
-            return b""
+            return b"", None
         except OSError as error:
-            # The head and what came with it are passed on first.
-            self.stream.recv = partial(raise_again, error)
-            return b""
+            return b"", error
         attempt.bytes_received += len(piece)
-        return piece
-
-
-def raise_again(error: OSError, most: int) -> bytes:
-    """Raise a failure of a connection at the next read, in place of the system, which tells it once."""
-    raise error
+        return piece, None
 
 
 # Fields that are never passed on as the client sent them; proxy_set_header may set them (proxy.md §1.3).
-DROPPED = frozenset(
+DROPPED: Final = frozenset(
     (
         b"host",
         b"connection",
@@ -276,7 +272,7 @@ class ComposedForm:
 
 
 # A connection remembers the heads of so many locations in pieces.
-MOST_COMPOSED = 8
+MOST_COMPOSED: Final = 8
 
 
 # Everything after the request line, and its parts.
@@ -446,7 +442,7 @@ def _checked_target(target: bytes) -> bytes:
     return target
 
 
-_NOT_IN_TARGET = bytes(range(0x21)) + b"\x7f"
+_NOT_IN_TARGET: Final = bytes(range(0x21)) + b"\x7f"
 
 
 def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> Tail:

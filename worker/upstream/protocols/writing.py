@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from worker.upstream.passing import LiveAttempt, PeerConnection
 from worker.upstream.sending import Frame, push, push_body, push_file, push_outgoing, sending_failed
 from wproxy.native import mypyc_attr
 from wproxy.request_body import NO_BODY, Outgoing
 
-_NOTHING = memoryview(b"")
+_NOTHING: Final = memoryview(b"")
 
 
 class BodyFraming(NamedTuple):
@@ -49,9 +49,8 @@ class WritingConnection(PeerConnection):
         if is_whole and (body := outgoing.at_hand):
             frame, end = self.framing
             data += (frame(body) if frame is not None else body) + end
-        send = self.stream.send  # read first, as a slot that is called like a method is searched from the class on
         try:
-            sent = send(data)
+            sent = self.stream.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as error:

@@ -32,11 +32,12 @@ class CannotShow(CannotConnect):
 class UpstreamTlsStream(TlsStream):
     """A connection to this peer. reason: why its handshake has failed, in the words of nginx Plus's API; "" if it has none."""
 
-    __slots__ = ("_context", "_openssl", "_peer", "_secured", "reason")
+    __slots__ = ("_context", "_openssl", "_peer", "_secured", "_wants_session", "reason")
 
     def __init__(self, loop: Loop, sock: _socket.socket, peer: str, secured: Secured) -> None:
         """peer: its name. Raises CannotShow."""
         connector = secured.connector
+        self._wants_session = False
         try:
             context = connector.context_for(secured)
         except CannotSecure as error:
@@ -75,7 +76,7 @@ class UpstreamTlsStream(TlsStream):
             # with it are not kept: to copy one costs as much as to resume it saves.
             if self.tls.version() == "TLSv1.3":
                 # The ticket comes later, mostly before the first bytes of an answer.
-                self.recv = self._first_recv
+                self._wants_session = True
             else:
                 self._keep_session()
 
@@ -105,11 +106,12 @@ class UpstreamTlsStream(TlsStream):
             code = NOT_VERIFIED
         return failure_of_certificate(code, error.verify_message)
 
-    def _first_recv(self, most: int) -> bytes:
-        """Receive, and keep the session that there is now."""
-        data = self._recv(most)
-        self.recv = self._recv
-        self._keep_session()
+    def recv(self, most: int) -> bytes:
+        """Receive as every stream does; the first time also keep the session that there is then."""
+        data = super().recv(most)
+        if self._wants_session:
+            self._wants_session = False
+            self._keep_session()
         return data
 
     def _keep_session(self) -> None:
