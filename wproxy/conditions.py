@@ -25,10 +25,20 @@ class Conditions(NamedTuple):
     if_range: bytes | None
 
 
+_NO_CONDITIONS = Conditions(None, None, None, None, None, None)
+
+
 def conditions_of(fields: FieldsLike) -> Conditions | None:
-    """Return the conditions of a header block, or None when it has none; they are looked for once per header block."""
+    """Return the conditions of a header block, or None when it has none; they are looked for once per header block.
+
+    Blocks of one form have the same names: where one has no conditions, none has.
+    """
     cache = fields.cache
     if "conditions" not in cache:
+        form = fields.form
+        if form is not None and "unconditional" in form.cache:
+            cache["conditions"] = None
+            return None
         found = Conditions(
             fields.get(b"if-unmodified-since"),
             fields.get(b"if-match"),
@@ -37,7 +47,12 @@ def conditions_of(fields: FieldsLike) -> Conditions | None:
             first_range(fields),
             fields.get(b"if-range"),
         )
-        cache["conditions"] = found if any(value is not None for value in found) else None
+        if found != _NO_CONDITIONS:
+            cache["conditions"] = found
+        else:
+            cache["conditions"] = None
+            if form is not None:
+                form.cache["unconditional"] = True
     conditions: Conditions | None = cache["conditions"]
     return conditions
 

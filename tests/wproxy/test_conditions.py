@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from worker.http1.request import RequestFields
+from worker.http1.request import HeadLimits, HeadMemo, RequestFields, take_request_head
 from wproxy.conditions import Conditions, conditions_of, judge, matches
 
 ETAG = b'"3b9aca00-a"'
@@ -84,3 +86,19 @@ def test_a_header_block_is_looked_through_once():
     asked = RequestFields((), {b"range": b"bytes=0-1"}, b"h", None, -1, False)
     assert conditions_of(asked) is conditions_of(asked)
     assert conditions_of(asked) == asking(range=b"bytes=0-1")
+
+
+def test_what_is_remembered_of_the_form_of_a_block_does_not_hide_conditions():
+    chance = random.Random(3)
+    names = ["Referer", "Range", "If-None-Match", "If-Range", "User-Agent"]
+    for _ in range(60):
+        memo = HeadMemo()
+        sequences = [chance.sample(names, chance.randrange(1, 4)) for _ in range(2)]
+        for _ in range(8):
+            lines = [
+                f"{name}: {chance.choice(['', 'a', 'b', 'c'])}" for name in chance.choice(sequences[: chance.choice((1, 1, 2))])
+            ]
+            head = "\r\n".join(["GET / HTTP/1.1", "Host: h", *lines, "", ""]).encode()
+            taken, alone = (take_request_head(head, HeadLimits(), one) for one in (memo, HeadMemo()))
+            assert taken is not None and alone is not None
+            assert conditions_of(taken[1]) == conditions_of(alone[1]), head

@@ -32,6 +32,7 @@ WORKLOADS = (
     "unkept",
     "return",
     "static",
+    "browsed",
     "file",
     "tunnel",
     "logged",

@@ -147,6 +147,11 @@ def static(number: int) -> bytes:
     return head("/static/1k")
 
 
+def browsed(number: int) -> bytes:
+    """A file for a browser, that comes from another page each time: no head of a file is repeated."""
+    return head("/static/1k", *BROWSER, f"Referer: http://www.example.com/from/{10_000_000 + number}")
+
+
 def roomy(number: int) -> bytes:
     return head("/roomy")
 
@@ -260,7 +265,7 @@ class Conversation:
     @property
     def passes_on(self) -> bool:
         """Whether the requests go upstream."""
-        return self.request not in (returned, static, sent_file)
+        return self.request not in (returned, static, browsed, sent_file)
 
     def close(self) -> None:
         for sock in (*self.clients, *self.upstreams):
@@ -626,7 +631,7 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
         os.mkdir(path)
         return path
 
-    for request in (small, varied, post, unkept, returned, static):
+    for request in (small, varied, post, unkept, returned, static, browsed):
         name = {"returned": "return"}.get(request.__name__, request.__name__)
         yield name, Conversation(place(name), meter, request)
     yield "100k", Bodies(place("100k"), meter, roomy, 102400)
