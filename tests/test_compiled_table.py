@@ -89,6 +89,7 @@ def test_each_name_of_an_exception_has_one_type_in_a_compiled_function(module):
 
 # Slices with two bounds that are always in order, or of something else than bytes.
 IN_ORDER = {
+    ("worker.client.http1.repeated_fastcgi", "answer[place:end]"),
     ("wproxy.peer_counters", "words[row:row + ROW_WORDS]"),
     ("wproxy.template", "text[position:match.start()]"),
     ("worker.http1.chunked", "data[position:end]"),

@@ -23,8 +23,8 @@ from worker.access.auth_request import by_asking
 from worker.access.jwt import by_token, disbelieving
 from worker.access.password import by_password
 from worker.blaming import blaming
+from worker.client.http1.learning import learning_exchanges
 from worker.client.http1.repeated_answer import learning_answers
-from worker.client.http1.repeated_exchange import learning_exchanges
 from worker.content.files_again import sending_again
 from worker.content.index import indexing
 from worker.content.precompressed import sending_precompressed
@@ -345,7 +345,9 @@ def learning(location: Location, services: Services, handlers: tuple[Handler, ..
     passing = services.passings.get(location)
     if passing is None or location.steps or location.internal or location.for_other_methods:
         return None
-    return learning_exchanges(passing) if handlers == (MethodType(services.exchange, passing),) else None
+    # Where other locations have caches, the function of the method is `without_cache`.
+    only_passes = len(handlers) == 1 and getattr(handlers[0], "__self__", None) is passing
+    return learning_exchanges(passing) if only_passes else None
 
 
 def recorder_of(location: Location, services: Services, listens: bool) -> Recorder | None:

@@ -105,7 +105,7 @@ FOR_PASSING: tuple[tuple[Callable[[ModuleSettings], object], tuple[str, ...]], .
     (attrgetter("has_cache"), ("worker.cache.answering", "worker.cache.hits")),
     (is_secure, ("worker.upstream.tls.open", "wproxy.tls.upstreams")),
     (has_http2_upstream, ("worker.upstream.protocols.http2",)),
-    (passes_by("fastcgi"), ("worker.upstream.protocols.fastcgi",)),
+    (passes_by("fastcgi"), ("worker.client.http1.repeated_fastcgi", "worker.upstream.protocols.fastcgi")),
     (passes_by("uwsgi"), ("worker.upstream.protocols.closing",)),
     (passes_by("scgi"), ("worker.upstream.protocols.closing",)),
     (passes_by("memcached"), ("worker.upstream.protocols.memcached",)),

@@ -226,8 +226,12 @@ class Stage:
         send_buffer: int = 0,
         listener: int = 0,
         serve: Callable[..., Any] = serve_connection,
+        address: bytes = b"127.0.0.1",
     ) -> End:
-        """A new client connection, over a pair of unix sockets or over loopback. serve: what the listener's protocol chooses."""
+        """A new client connection, over a pair of unix sockets or over loopback. serve: what the listener's protocol chooses.
+
+        address: that of the client.
+        """
         ours, theirs = tcp_pair(receive_buffer, send_buffer) if tcp else socket.socketpair()
         if send_buffer and not tcp:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
@@ -235,7 +239,7 @@ class Stage:
         self.serial += 1
         model = self.configuration.listeners[listener]
         where = Address("127.0.0.1", 8080)
-        client = Client(self.worker.process, model, self.loop.clock, b"127.0.0.1", 40000, self.serial, FixedEndpoint(where))
+        client = Client(self.worker.process, model, self.loop.clock, address, 40000, self.serial, FixedEndpoint(where))
         stream = Stream(self.loop, theirs)
         self.loop.add(stream)
         assert model.servers.default is not None

@@ -39,7 +39,7 @@ _Row = tuple[Callable[[bytes], bytes], Evaluate, bool]
 class ParametersPlan(ABC):
     """The parameters of a location's requests, computed at load. See HeadPlan.
 
-    is_stable: whether what holds for a header block may be kept with it.
+    is_stable: whether what holds for a header block may be kept with it. key: that of the last whole head, in such a keep.
     """
 
     sends_unknown_length = False  # a program is told the length before the body
@@ -47,7 +47,7 @@ class ParametersPlan(ABC):
 
     def __init__(self, settings: ModuleSettings, write: Write) -> None:
         self.is_stable = True
-        self._key = object()  # of the last whole head, among what is kept with a header block
+        self.key = object()
         self._write = write
         self._passes_fields: bool = settings.get("pass_request_headers", True)
         parameters: tuple[Parameter, ...] = settings.get("param", ())
@@ -88,12 +88,12 @@ class ParametersPlan(ABC):
         line = request.line
         as_received = request.path is line.path and request.args is line.args and request.method is line.method
         if as_received:
-            known: tuple[object, int, bytes] | None = request.fields.cache.get(self._key)
+            known: tuple[object, int, bytes] | None = request.fields.cache.get(self.key)
             if known is not None and known[0] is line and known[1] == length:
                 return known[2]
         head = self.written(self._parameters(request), length)
         if as_received and self.is_stable and self._follows_line and line.authority is None and not request.fields.chunked:
-            request.fields.cache[self._key] = (line, length, head)
+            request.fields.cache[self.key] = (line, length, head)
         return head
 
     def _parameters(self, request: Request) -> bytes:

@@ -293,10 +293,10 @@ class KnownHead:
     """A head with which a connection has begun, for the next one that does.
 
     head: its bytes. block: those after the request line. way: what whoever finds its server and its location has found by it
-    alone, whatever the connection.
+    alone, whatever the connection. visit: what became of it, if the connection was closed afterwards (Visit).
     """
 
-    __slots__ = ("block", "fields", "head", "line", "way")
+    __slots__ = ("block", "fields", "head", "line", "visit", "way")
 
     def __init__(self, head: bytes, line: RequestLine, fields: RequestFields) -> None:
         self.head = head
@@ -304,6 +304,7 @@ class KnownHead:
         self.line = line
         self.fields = fields
         self.way: Any = None
+        self.visit: Any = None
 
     def __repr__(self) -> str:
         return f"<known head {self.line}>"

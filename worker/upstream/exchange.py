@@ -73,7 +73,7 @@ async def proxy_request(
     again: LivePeer | None = None
     if begun is not None:
         attempt, again = begun, begun.live_peer
-        if begun.connection is None:
+        if begun.connection is None and not happened:
             begun = None
     while True:
         peer = again or group.pick(tried, request) or await group.wait_for_peer(tried, request)

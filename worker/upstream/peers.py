@@ -492,6 +492,13 @@ class Group(IdleConnections):
         self.idle_count += 1
         peer.idle.append(connection)
 
+    def answered_once(self, peer: LivePeer) -> None:
+        """Release a peer that has answered on a connection that is not kept, and whose counters have been told."""
+        if self._only_counts or (self.released is None and self._words[HEAD_CHANGES] == self._unchanged_since):
+            peer.connections -= 1
+        else:
+            self.release(peer, ANSWERED)
+
     def publish(self) -> None:
         """Update the counts about peers in the shared memory."""
         for peer in self.peers:

@@ -24,36 +24,14 @@ from worker.stream import HEAD_CHUNK
 from worker.upstream.exchange import NON_IDEMPOTENT, leave, proxy_request
 from worker.upstream.live_peer import LivePeer
 from worker.upstream.outgoing import body_at_hand
-from worker.upstream.passing import LiveAttempt, Passing
-from worker.upstream.protocols.http1 import HTTP1, HTTP1Connection
+from worker.upstream.passing import LiveAttempt, Passing, PeerConnection
+from worker.upstream.protocols.http1 import HTTP1Connection
 from worker.upstream.sending import sending_failed
 from worker.upstream.upload import begin_upload
 from wproxy.failures import ClientGone
 from wproxy.http import Exchange, Request, Response, ResponseFields
 from wproxy.request_body import BODILESS, EMPTY, Outgoing
-from wproxy.route import Learn, Repetition
-
-
-def learning_exchanges(passing: Passing) -> Learn | None:
-    """Return what notes an exchange of a location, so that it can be repeated; None where each request is looked at anew."""
-    if (
-        passing.protocol is not HTTP1
-        or not passing.opens_plainly
-        or not passing.is_pooled
-        or passing.manner is None
-        or passing.reshape is not None
-        or passing.cache is not None
-        or passing.for_cache is not None
-        or passing.group.sticky is not None
-        or not passing.group.keepalive
-    ):
-        return None
-
-    def learn(exchange: Exchange, request: Request, response: Response) -> Repetition | None:
-        assert isinstance(exchange, Connection)
-        return learn_exchange(passing, exchange, request, response)
-
-    return learn
+from wproxy.route import Repetition
 
 
 def learn_exchange(passing: Passing, connection: Connection, request: Request, response: Response) -> RepeatedExchange | None:
@@ -61,39 +39,58 @@ def learn_exchange(passing: Passing, connection: Connection, request: Request, r
 
     Its head is the last one that the connection has taken.
     """
-    fields, answer = response.fields, request.upstream_head
-    line, own = connection.routed_line, connection.routed_fields
+    answer = request.upstream_head
     if (
-        line is not request.line
-        or own is not request.fields
-        or own is None
-        or request.route is not connection.routed_by
-        or not request.keepalive
-        or request.limit_rate is not None
-        or request.end_code
-        or request.trace is not None
-        or request.method == b"HEAD"
-        or own.chunked
-        or own.expects_continue
+        not request.keepalive
+        or not may_be_repeated(passing, connection, request, response)
         or (request.body is not None and (request.body.data is None or request.body.kept is not None))
         or not isinstance(answer, ResponseHead)
-        or answer.cache.get(passing.answer_plan) is not fields
         or answer.plain_length != len(response.body)
-        or answer.status >= 400
-        or answer.status in passing.noticed_statuses
         or not answer.keeps_alive
-        or answer.ignored
-        or len(answer.block) > passing.buffer_size
         or answer.plain_length + len(answer.block) > HEAD_CHUNK
-        or response.source is not None
-        or response.bodiless
-        or not passing.group.picks_at_once()
     ):
         return None
-    remembered = own.cache.get(passing.head_plan)
-    if remembered is None or remembered[0] is not line or remembered[1] != own.content_length:
+    upstream_head = remembered_head(connection, request, passing.head_plan)
+    if upstream_head is None:
         return None
-    return RepeatedExchange(passing, request, remembered[3], answer, fields)
+    return RepeatedExchange(passing, request, upstream_head, answer, response.fields)
+
+
+def may_be_repeated(passing: Passing, connection: Connection, request: Request, response: Response) -> bool:
+    """Whether a request that has just been answered would be answered in the same way if it came again."""
+    answer, own = request.upstream_head, connection.routed_fields
+    return (
+        connection.routed_line is request.line
+        and own is request.fields
+        and own is not None
+        and request.route is connection.routed_by
+        and request.limit_rate is None
+        and not request.end_code
+        and request.trace is None
+        and request.method != b"HEAD"
+        and not own.chunked
+        and not own.expects_continue
+        and isinstance(answer, ResponseHead)
+        and answer.cache.get(passing.answer_plan) is response.fields
+        and answer.status < 400
+        and answer.status not in passing.noticed_statuses
+        and not answer.ignored
+        and len(answer.block) <= passing.buffer_size
+        and response.source is None
+        and not response.bodiless
+        and passing.group.picks_at_once()
+    )
+
+
+def remembered_head(connection: Connection, request: Request, key: object) -> bytes | None:
+    """Return the head for the upstream that is kept with the last header block, if it is that of this request."""
+    own = connection.routed_fields
+    assert own is not None
+    remembered = own.cache.get(key)
+    if remembered is None or remembered[0] is not request.line or remembered[1] != own.content_length:
+        return None
+    head: bytes = remembered[-1]
+    return head
 
 
 class RepeatedExchange(Repetition):
@@ -117,7 +114,7 @@ class RepeatedExchange(Repetition):
         self.started = 0.0
         self.body = b""
         self.peer: LivePeer | None = None
-        self.upstream: HTTP1Connection | None = None
+        self.upstream: PeerConnection | None = None
 
     async def serve(self, exchange: Exchange) -> Response | bytes:
         """Answer the request as often as it comes; return what has come in its place, or the response to one that needs more.

@@ -25,6 +25,7 @@ from worker.client.http1.ending import (
     skip_body,
 )
 from worker.client.http1.new_request import accept_body, make_request
+from worker.client.http1.repeated_visit import begin_visit
 from worker.client.http1.response import finish_response, start_response
 from worker.client.plan import ListenerPlan
 from worker.content.returns import CloseConnection
@@ -57,11 +58,21 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                 connection.buffer, connection.idle = received, False
                 received = b""
                 head = take_request_head(connection.buffer, plan.limits, connection)
-            elif stream.kernel_fd >= 0:
-                head = receive_head(connection)  # where a worker is busy, a new client has sent its request by now
-            if connection.idle:
-                await park(stream, READ, connection.patience)
-                head = receive_head(connection)
+            else:
+                # Where a worker is busy, a new client has sent its request by now.
+                data = first_bytes(connection) if stream.kernel_fd >= 0 else b""
+                if not data:
+                    await park(stream, READ, connection.patience)
+                    data = first_bytes(connection)
+                if data:
+                    visit = begin_visit(connection, data) if stream.kernel_fd >= 0 else None
+                    if visit is None:
+                        head = receive_head(connection, data)
+                    else:
+                        outcome = await visit.serve(connection)
+                        if isinstance(outcome, bytes):
+                            return
+                        response = outcome
             if head is not None and 2 * head[2] < SMALL_CHUNK and stream.kernel_fd >= 0:
                 connection.chunk = SMALL_CHUNK
             while True:
@@ -94,6 +105,10 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                 if not request.keepalive:
                     if response.tunnel is None and not is_done(connection, request):
                         await linger(connection, request)
+                    elif client.requests == 1 and stream.kernel_fd >= 0:
+                        learn = request.route.learn
+                        if learn is not None:
+                            learn(connection, request, response)
                     break
                 body = request.body
                 if body is not None:
@@ -162,6 +177,18 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
 
 
 # Reading requests.
+
+
+def first_bytes(connection: Connection) -> bytes:
+    """Read once from a new connection; return b"" if nothing has come yet. Raises ClientGone, OSError."""
+    try:
+        data = connection.stream.recv(HEAD_CHUNK)
+    except BlockingIOError:
+        return b""
+    if not data:
+        raise ClientGone
+    connection.idle = False
+    return data
 
 
 def receive_head(connection: Connection, data: bytes = b"") -> Head | None:

@@ -52,10 +52,11 @@ class FastcgiConnection(WritingConnection):
     """A connection that serves one request after another, if the upstream keeps it open.
 
     reader: that of the current answer; None before there is one, and for an answer that came whole in the simplest form. begun:
-    the beginning of its head, then the output after the head. overhead: the bytes of records before the body.
+    the beginning of its head, then the output after the head. overhead: the bytes of records before the body. unread: received
+    bytes at which nobody has looked yet.
     """
 
-    __slots__ = ("begun", "overhead", "reader")
+    __slots__ = ("begun", "overhead", "reader", "unread")
     framing = BodyFraming(stdin_records, END_OF_STDIN)
 
     def __init__(self, stream: Stream) -> None:
@@ -65,15 +66,19 @@ class FastcgiConnection(WritingConnection):
         self.requests = 0
         self.room = 1
         self.reader: AnswerReader | None = None
+        self.unread = b""
 
     def receive_head(self, attempt: LiveAttempt) -> ResponseHead | None:
         """Read once, and return the head of the answer; None while it is incomplete. Raises UpstreamFailure, OSError."""
         passing, reader = attempt.passing, self.reader
         group = passing.group
-        try:
-            data = self.stream.recv(group.cgi_chunk)
-        except BlockingIOError:
-            return None
+        if self.unread:
+            data, self.unread = self.unread, b""
+        else:
+            try:
+                data = self.stream.recv(group.cgi_chunk)
+            except BlockingIOError:
+                return None
         size = len(data)
         if size == SMALL_CHUNK:
             data += self._receive_more(group)

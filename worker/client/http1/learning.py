@@ -1,0 +1,38 @@
+"""What may be repeated of the exchanges of a location with its upstream, and by whom."""
+
+from __future__ import annotations
+
+from worker.client.http1.connection import Connection
+from worker.client.http1.repeated_exchange import learn_exchange
+from worker.client.http1.repeated_visit import note_visit
+from worker.upstream.passing import Passing
+from worker.upstream.protocols.http1 import HTTP1
+from wproxy.http import Exchange, Request, Response
+from wproxy.route import Learn, Repetition
+
+
+def learning_exchanges(passing: Passing) -> Learn | None:
+    """Return what notes an exchange of a location, so that it can be repeated; None where each request is looked at anew."""
+    if (
+        not passing.opens_plainly
+        or passing.manner is None
+        or passing.reshape is not None
+        or passing.settings.has_cache
+        or passing.group.sticky is not None
+    ):
+        return None
+    if passing.protocol.module == "fastcgi" and not passing.is_pooled:
+        from worker.client.http1.repeated_fastcgi import learning_fastcgi  # loaded only where it is used
+
+        return learning_fastcgi(passing)
+    if passing.protocol is not HTTP1 or not passing.is_pooled or not passing.group.keepalive:
+        return None
+
+    def learn(exchange: Exchange, request: Request, response: Response) -> Repetition | None:
+        assert isinstance(exchange, Connection)
+        if not request.keepalive:
+            note_visit(passing, exchange, request, response)
+            return None
+        return learn_exchange(passing, exchange, request, response)
+
+    return learn
