@@ -83,7 +83,9 @@ def test_system_calls(workload):
 @pytest.mark.slow
 @pytest.mark.parametrize("workload", WORKLOADS_OF_OURS)
 def test_machine_instructions(workload):
-    budget = recorded("instructions", name_of_build())[workload]
+    budget = recorded("instructions", name_of_build()).get(workload)
+    if budget is None:
+        pytest.skip(f"no budget of {workload} is recorded for {name_of_build()}")
     check("machine instructions", workload, of(count_instructions, workload), budget)
 
 
