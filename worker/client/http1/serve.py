@@ -60,16 +60,18 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                 head = take_request_head(connection.buffer, plan.limits, connection)
             else:
                 # Where a worker is busy, a new client has sent its request by now.
-                data = first_bytes(connection) if stream.kernel_fd >= 0 else b""
-                if not data:
+                received = first_bytes(connection) if stream.kernel_fd >= 0 else b""
+                if not received:
                     await park(stream, READ, connection.patience)
-                    data = first_bytes(connection)
-                if data:
-                    visit = begin_visit(connection, data) if stream.kernel_fd >= 0 else None
-                    if visit is None:
-                        head = receive_head(connection, data)
+                    received = first_bytes(connection)
+                if received:
+                    if stream.kernel_fd >= 0:
+                        connection.repetition = begin_visit(connection, received)
+                    if connection.repetition is None:
+                        head = receive_head(connection, received)
+                        received = b""  # it need not be kept as long as the connection is
                     else:
-                        outcome = await visit.serve(connection)
+                        outcome = await connection.repetition.serve(connection)
                         if isinstance(outcome, bytes):
                             return
                         response = outcome
