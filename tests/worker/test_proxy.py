@@ -9,6 +9,9 @@ import struct
 import pytest
 from conversation import End, Mismatch, Peer, SilentPeer, Stage, chunks, error_page, get, ok, post, refusal, sent_up, to_client
 
+from worker.stream import HEAD_CHUNK, SMALL_CHUNK
+from worker.upstream.protocols.http1 import LARGE_CHUNK
+
 CHUNKED = b"Transfer-Encoding: chunked"
 
 
@@ -1760,3 +1763,41 @@ def test_what_was_sent_and_the_body_are_known_to_the_log(stage):
     line = s.last_access()
     assert line["request_body"] == "abc"
     assert line["upstream_bytes_sent"] == str(len(head) + 3)
+
+
+SMALL, MIDDLE, LARGE = 30, 9000, 100_000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chunk"),
+    [
+        ((SMALL, SMALL, SMALL), SMALL_CHUNK),
+        ((SMALL, MIDDLE, SMALL), HEAD_CHUNK),
+        ((SMALL, LARGE, SMALL, LARGE), SMALL_CHUNK),
+        ((LARGE, LARGE, SMALL, LARGE), LARGE_CHUNK),
+        ((LARGE, MIDDLE, LARGE), HEAD_CHUNK),
+        ((MIDDLE, SMALL, LARGE), HEAD_CHUNK),
+    ],
+)
+@pytest.mark.parametrize("pieces", [False, True])
+def test_whatever_a_connection_is_read_by_answers_of_any_size_arrive(stage, sizes, chunk, pieces):
+    """pieces: the head comes in two, and some of the body with it."""
+    s = stage()
+    client, upstream = s.client(tcp=True, receive_buffer=1 << 20, send_buffer=1 << 20), None
+    for number, size in enumerate(sizes):
+        client.send(get())
+        upstream = upstream or s.peers[0].accept()
+        upstream.receives(sent_up())
+        body = bytes([65 + number]) * size
+        answer = b"HTTP/1.1 200 OK\r\nX: %d\r\nContent-Length: %d\r\n\r\n" % (number, size) + body
+        if pieces:
+            upstream.send(answer[:20])
+            upstream.send(answer[20:700])
+            answer = answer[700:]
+        if answer:
+            upstream.send(answer)
+        head = client.receives_head()
+        assert b"\r\nX: %d\r\n" % number in head
+        client.receives(body)
+    (connection,) = s.group().peers[0].idle
+    assert pieces or connection.chunk == chunk

@@ -16,12 +16,13 @@ from typing import Final
 from worker.http1.chunked import LAST_CHUNK, encode_chunk
 from worker.http1.response import LENGTH, NONE, ResponseHead, body_of, take_response_head
 from worker.loop import READ, park_here
-from worker.stream import HEAD_CHUNK, Stream
+from worker.stream import HEAD_CHUNK, SMALL_CHUNK, Stream
 from worker.upstream.body import MORE_THAN_LENGTH, ResponseBody
 from worker.upstream.failing import READING, READING_HEAD, failure_of, warn_of_surplus
 from worker.upstream.hints import note_interim
 from worker.upstream.module_settings import ModuleSettings
 from worker.upstream.passing import AnswerBody, LiveAttempt, PeerConnection, UpstreamProtocol
+from worker.upstream.proxied_body import WORTH_A_PIPE
 from worker.upstream.sending import push, push_body, push_file, sending_failed
 from wproxy.config.model import Location
 from wproxy.directives.proxy import ProxyTarget
@@ -37,16 +38,18 @@ from wproxy.variables import LOCATION
 class HTTP1Connection(PeerConnection):
     """A connection that serves one request after another.
 
-    last_head: the last head it answered with, so that the next may be read by comparison. begun: the received part of an
+    last_head: the last head it answered with, so that the next may be read by comparison. chunk: the size of the first read of an
+    answer: after a first one that was small or large it is small, until one of another kind comes. begun: the received part of an
     incomplete head. unsent: the part of a request that the socket has not taken yet. at_hand: the part of the body that came with
     the head. unread: received bytes of an answer at which nobody has looked yet.
     """
 
-    __slots__ = ("at_hand", "begun", "last_head", "patience", "unread", "unsent", "waiting")
+    __slots__ = ("at_hand", "begun", "chunk", "last_head", "patience", "unread", "unsent", "waiting")
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self.last_head: ResponseHead | None = None
+        self.chunk = HEAD_CHUNK
         self.begun = self.at_hand = self.unread = b""
         self.waiting: Awaitable[None] | None = None  # for an answer, `patience` seconds
         self.patience = -1.0
@@ -102,7 +105,7 @@ class HTTP1Connection(PeerConnection):
             data, self.unread = self.unread, b""
         else:
             try:
-                data = self.stream.recv(HEAD_CHUNK)
+                data = self.stream.recv(self.chunk)
             except BlockingIOError:
                 return None
         if not data:
@@ -117,6 +120,14 @@ class HTTP1Connection(PeerConnection):
             return last
         passing = attempt.passing
         taken = take_response_head(data, passing.buffer_size, last, passing.group.known_heads)
+        if self.chunk < HEAD_CHUNK and len(data) >= self.chunk and (taken is None or taken[0].plain_length < LARGE):
+            # Another kind of answer, of which there is more: the connection is read as any other from now on.
+            self.chunk = HEAD_CHUNK
+            piece, failure = self._next_piece(attempt, HEAD_CHUNK)
+            if failure is not None:
+                raise failure
+            data += piece
+            taken = take_response_head(data, passing.buffer_size, last, passing.group.known_heads)
         if taken is None:
             self.begun = data
             return None
@@ -127,6 +138,11 @@ class HTTP1Connection(PeerConnection):
                 self.begun = data
                 return None
             head, consumed = taken
+        if self.requests == 1 and passing.group.keepalive and self.stream.kernel_fd >= 0:
+            if head.plain_length >= LARGE:
+                self.chunk = LARGE_CHUNK
+            elif 0 <= head.plain_length < SMALL_CHUNK - 2 * len(head.block):
+                self.chunk = SMALL_CHUNK
         # Any location of the group may be the next to see it.
         self.last_head = head if len(head.block) <= passing.group.least_buffer else None
         self.at_hand = data[consumed:]
@@ -159,8 +175,8 @@ class HTTP1Connection(PeerConnection):
         if missing > 0 and request.method != b"HEAD" and not attempt.outgoing.ends_connection:
             # `body_of` and what follows it, for a known length of which some is missing.
             failure: OSError | None = None
-            if missing <= attempt.passing.buffering.at_once and length + len(head.block) >= HEAD_CHUNK:
-                piece, failure = self._next_piece(attempt, missing)
+            if missing <= attempt.passing.buffering.at_once and length + len(head.block) >= self.chunk:
+                piece, failure = self._next_piece(attempt, missing + 1)  # one more would be surplus
                 at_hand += piece
                 length = len(at_hand)
             if length < head.plain_length:
@@ -201,20 +217,25 @@ class HTTP1Connection(PeerConnection):
             self.room = 0
         return body.at_hand
 
-    def _next_piece(self, attempt: LiveAttempt, missing: int) -> tuple[bytes, OSError | None]:
+    def _next_piece(self, attempt: LiveAttempt, most: int) -> tuple[bytes, OSError | None]:
         """Read once more, if there is something: the head filled the first read, and so few bytes are missing after it.
 
         A failure is returned, too: the head and what came with it are passed on before it counts.
         Such a body goes out with the head, and nothing has to be made to wait for it.
         """
         try:
-            piece = self.stream.recv(missing + 1)  # one more would be surplus
+            piece = self.stream.recv(most)
         except BlockingIOError:
             return b"", None
         except OSError as error:
             return b"", error
         attempt.bytes_received += len(piece)
         return piece, None
+
+
+# An answer with so long a body is moved by the kernel, but for what comes with its head: less of that saves three copies of it.
+LARGE: Final = WORTH_A_PIPE + HEAD_CHUNK
+LARGE_CHUNK: Final = 2048
 
 
 # Fields that are never passed on as the client sent them; proxy_set_header may set them (proxy.md §1.3).
