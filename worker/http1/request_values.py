@@ -79,7 +79,8 @@ class RequestFields(FieldsLike):
     values: lower-case name -> value, repeated lines joined.
     host, host_port: those of a valid Host: lower case, without port and trailing dot; None without Host or port.
     content_length: -1 without one. chunked: whether Transfer-Encoding is chunked.
-    wants_close, wants_keepalive: words in Connection. upgrade: the value of Upgrade, whether Connection names it or not.
+    keeps: -1 where Connection says close, 1 where it says keep-alive, otherwise 0.
+    upgrade: the value of Upgrade, whether Connection names it or not.
     expects_continue: Expect: 100-continue; it means nothing in HTTP/1.0.
     connection_options: lower-case names of present fields that Connection asks to remove and that may be removed.
     only_version: 0, or the only version (10 or 11) in which these fields are allowed, or -1 for none.
@@ -87,7 +88,7 @@ class RequestFields(FieldsLike):
     more than values differ, and after its use.
     """
 
-    __slots__ = ("_lines", "_values", "expects_continue", "only_version", "wants_close", "wants_keepalive")
+    __slots__ = ("_lines", "_values", "expects_continue", "keeps", "only_version")
 
     def __init__(
         self,
@@ -109,8 +110,7 @@ class RequestFields(FieldsLike):
         self.only_version = (11 if chunked else 0) if host is not None else (-1 if chunked else 10)
         self.upgrade = values.get(b"upgrade")
         self.expects_continue = b"expect" in values and values[b"expect"].lower() == b"100-continue"
-        self.wants_close = False
-        self.wants_keepalive = False
+        self.keeps = 0
         self.connection_options = _NO_OPTIONS
         connection = values.get(b"connection")
         if connection is not None:
@@ -137,8 +137,7 @@ class RequestFields(FieldsLike):
         other.only_version = self.only_version
         other.upgrade = self.upgrade
         other.expects_continue = self.expects_continue
-        other.wants_close = self.wants_close
-        other.wants_keepalive = self.wants_keepalive
+        other.keeps = self.keeps
         other.connection_options = self.connection_options
         other.cache = {}
         other.difference = differing, self.cache
@@ -160,8 +159,7 @@ class RequestFields(FieldsLike):
         other.only_version = self.only_version
         other.upgrade = self.upgrade
         other.expects_continue = self.expects_continue
-        other.wants_close = self.wants_close
-        other.wants_keepalive = self.wants_keepalive
+        other.keeps = self.keeps
         other.connection_options = self.connection_options
         other.cache = {}
         return other
@@ -217,14 +215,13 @@ class RequestFields(FieldsLike):
     def _heed(self, connection: bytes) -> None:
         """Record the options in the lower-case value of Connection."""
         if connection == b"keep-alive":
-            self.wants_keepalive = True
+            self.keeps = 1
             return
         if connection == b"close":
-            self.wants_close = True
+            self.keeps = -1
             return
         # nginx looks for the words anywhere, so `x-close` closes too: that is the safe side.
-        self.wants_close = b"close" in connection
-        self.wants_keepalive = not self.wants_close and b"keep-alive" in connection
+        self.keeps = -1 if b"close" in connection else int(b"keep-alive" in connection)
         named = {option.strip(b" \t") for option in connection.split(b",")}
         named = (named & self.values.keys()) - _NOT_REMOVABLE - _ALWAYS_REMOVED
         if named:

@@ -298,7 +298,7 @@ def test_an_extended_connect_is_a_get_with_an_upgrade():
         (b"sec-websocket-key", b"sec-websocket-key", b"a2V5a2V5a2V5a2V5a2V5IQ=="),
     )
     assert fields.upgrade == b"websocket"
-    assert (fields.content_length, fields.chunked, fields.wants_close) == (-1, False, False)
+    assert (fields.content_length, fields.chunked, fields.keeps) == (-1, False, 0)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def make_request(connection: Connection, head: Head) -> Request:
             or line.method != b"GET"
             or line.version != 11
         ):
-            keeps = fields.wants_keepalive if line.version == 10 else not fields.wants_close
+            keeps = fields.keeps > 0 if line.version == 10 else fields.keeps >= 0
             if keeps and (line.method == b"POST" or "safari" in route.keepalive_disable):
                 keeps = stays_connected(line.method, fields.get(b"user-agent") or b"", route.keepalive_disable)
                 form = None  # that field may be one of those that vary
