@@ -372,7 +372,8 @@ class HTTP1HeadPlan:
         length: that of the body, NO_BODY or UNKNOWN_LENGTH. Raises ClientError(500) when a variable would break the head.
         """
         line = request.line
-        cache = request.fields.cache
+        fields = request.fields
+        cache = fields.cache
         tail: Tail | None = None
         as_received = request.path is line.path and request.args is line.args and request.method is line.method
         if as_received:
@@ -383,8 +384,8 @@ class HTTP1HeadPlan:
                     tail = None
                 elif known_line is line:
                     return head
-            elif request.fields.form is not None and line.authority is None:
-                form = request.fields.form
+            elif fields.form is not None and line.authority is None:
+                form = fields.form
                 common: ComposedForm | None = form.cache.get(self)
                 if common is None or common.length != length:
                     if len(form.cache) >= MOST_COMPOSED:
@@ -397,7 +398,7 @@ class HTTP1HeadPlan:
                         pieces[2] = line.origin
                     else:
                         pieces[2] = request_target(request, self.location, self.target)
-                    varied = request.fields.varied
+                    varied = fields.varied
                     for spot, index in common.spots:
                         pieces[spot] = varied[index]
                     return b"".join(pieces)
