@@ -188,7 +188,7 @@ class RepeatedExchange(Repetition):
                 return await go_on(passing, request, happened)
             try:
                 await upstream.answer(read_timeout)
-                answer = channel.recv(HEAD_CHUNK)
+                answer = channel.recv(upstream.chunk)
             except BlockingIOError:
                 answer = b""
             except Exception as error:
