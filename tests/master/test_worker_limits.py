@@ -23,7 +23,7 @@ def test_the_last_bit_of_a_mask_is_the_first_cpu(mask, cpus):
 @pytest.mark.parametrize(
     "masks, complaint",
     [
-        (("1x",), 'invalid character "x" in "%s"'),
+        (("1x",), 'invalid character "x" in "worker_cpu_affinity"'),
         (("auto", "01", "10"), "invalid number of arguments"),
         (("auto", "auto"), "invalid character"),
     ],

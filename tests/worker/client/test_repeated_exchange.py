@@ -125,11 +125,17 @@ def again_and_again(p: Play) -> None:
         repeat(p)
 
 
-def body_later(p: Play) -> None:
-    p.ask(p.request[:-3])
-    p.ask(p.request[-3:])
-    p.reply()
-    repeat(p)
+def cut_at(*places: int) -> Act:
+    """The request in two pieces, for each place where it may be cut."""
+
+    def act(p: Play) -> None:
+        for place in places:
+            p.ask(p.request[:place])
+            p.ask(p.request[place:])
+            p.reply()
+            repeat(p)
+
+    return act
 
 
 def answered(answer: bytes) -> Act:
@@ -434,7 +440,7 @@ POSTED: dict[str, Act] = {
     "another body": another_request(post(b"another!" * 20)),
     "a longer body": another_request(post(b"longer" * 40)),
     "an empty body": another_request(post(b"")),
-    "the body later": body_later,
+    "the body later": cut_at(-3, len(post(BODY)) - len(BODY), len(post(BODY)) - len(BODY) + 1, len(post(BODY)) - len(BODY) - 1),
     "a body with more after it": another_request(post(BODY) + b"GET"),
     "pipelined": pipelined,
     "closed without an answer": closed_by_upstream(),

@@ -147,7 +147,7 @@ class RepeatedExchange(Repetition):
             if not data:
                 raise ClientGone
             connection.idle = False
-            if data != head and (len(data) != whole_request or not body_size or data[:head_size] != head):
+            if len(data) != whole_request or (data != head if not body_size else data[:head_size] != head):
                 return data
             started = clock.now
             requests = client.requests + 1
