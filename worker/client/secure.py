@@ -35,6 +35,7 @@ from wproxy.failures import ClientError, ClientGone, TimedOut
 from wproxy.http import Client, Request
 from wproxy.native import mypyc_attr
 from wproxy.tls.contexts import NotLoaded, ServerContext, TlsContexts
+from wproxy.tls.openssl import find_openssl
 
 if TYPE_CHECKING:
     from worker.tls.client_status import ClientStatus
@@ -136,6 +137,7 @@ class Secured:
         self._only = protocols[""] if len(protocols) == 1 else None  # what serves all connections, if something does
         self._store = CertificateStore()
         self._hellos = KnownHellos()
+        self._openssl = find_openssl()
         has_http2 = "http2" in listener.protocols
         found = {server: contexts.find(server, has_http2) for server in listener.servers.targets}
         # A server without a certificate of its own shows the one of the default server.
@@ -241,6 +243,8 @@ class Secured:
         context = door.context
         secure = self._certified(context, hello, client)
         stream.begin(secure, server_side=True, received=data)
+        if self._openssl is not None:
+            self._openssl.keep_session_context(stream.tls, secure)
         client.tls = tls = TlsSession(stream.tls, hello)
         await stream.handshake(deadline - clock.now)
         if door.status is not None and (refusal := await door.status.find_refusal(stream.tls, client, deadline)):

@@ -55,6 +55,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "SSL_CTX_set_verify_depth": (None, (_POINTER, _INT)),
     "SSL_CTX_set_timeout": (_LONG, (_POINTER, _LONG)),
     "SSL_CTX_set_session_id_context": (_INT, (_POINTER, _TEXT, ctypes.c_uint)),
+    "SSL_set_session_id_context": (_INT, (_POINTER, _TEXT, ctypes.c_uint)),
     "SSL_load_client_CA_file": (_POINTER, (_TEXT,)),
     "SSL_CTX_set_client_CA_list": (None, (_POINTER, _POINTER)),
     "SSL_get_certificate": (_POINTER, (_POINTER,)),
@@ -233,6 +234,17 @@ class OpenSSL:
     def set_session_context(self, context: ssl.SSLContext, digest: bytes) -> None:
         """Let sessions be resumed only under contexts of the same digest, at most 32 bytes."""
         self._library.SSL_CTX_set_session_id_context(context_address(context), digest, len(digest))
+        vars(context)["session_context"] = digest
+
+    def keep_session_context(self, connection: Connection, context: ssl.SSLContext) -> None:
+        """Have a server's connection, before its handshake, resume only sessions of its context's digest.
+
+        Newer versions of Python give all connections one of Python's, so that a session would be resumed after a reload with
+        another certificate, or by a server that asks for other certificates of clients.
+        """
+        digest: bytes | None = vars(context).get("session_context")
+        if digest is not None:
+            self._library.SSL_set_session_id_context(connection_address(connection), digest, len(digest))
 
     def set_groups(self, context: ssl.SSLContext, groups: str) -> None:
         """Set the groups of a key exchange, separated by colons, the best first. Raises Refused."""
