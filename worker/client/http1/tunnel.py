@@ -8,7 +8,9 @@ read is cheaper.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from typing import Final
 
 from worker.client.http1.connection import Connection
 from worker.loop import FAIR_SHARE, WRITE, Task, give_way, park
@@ -17,6 +19,9 @@ from worker.stream import HEAD_CHUNK, SMALL_CHUNK, Stream
 from worker.tunnel import CLIENT_TIMED_OUT, CLOSED, UPSTREAM_TIMED_OUT, End, Traffic, Tunnel, note_end
 from wproxy.failures import TimedOut
 from wproxy.http import Request
+
+_read: Final = os.read
+_write: Final = os.write
 
 
 async def serve_tunnel(connection: Connection, request: Request, tunnel: Tunnel) -> None:
@@ -86,8 +91,11 @@ class _Direction:
 
         Always return True: if the loop is not to report more, it finds no callback the next time.
         """
+        most = self._most
+        fd = source.kernel_fd
         try:
-            data = self._source.recv(self._most)
+            # As `Stream.recv` and `send` do, without the calls: 900 of 5,800 instructions.
+            data = _read(fd, most) if fd >= 0 else source.recv(most)
         except BlockingIOError:
             return True
         except OSError:
@@ -98,16 +106,18 @@ class _Direction:
         size = len(data)
         self.moved += size
         # For most messages all goes at once.
+        target = self._target
+        fd = target.kernel_fd
         try:
-            sent = self._target.send(data)
+            sent = _write(fd, data) if fd >= 0 else target.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self._finish(CLOSED)
             return True
         self._traffic.last = self._clock.now
-        if sent < size or size >= self._most:
-            if sent == size and self._most < HEAD_CHUNK:
+        if sent < size or size >= most:
+            if sent == size and most < HEAD_CHUNK:
                 self._most = HEAD_CHUNK  # there is more, perhaps, which the loop reports
             else:
                 self._take_over(data[sent:])
