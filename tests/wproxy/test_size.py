@@ -5,6 +5,7 @@ Times are of this process and the best of a few, because the machine is shared; 
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from statistics import median
@@ -76,12 +77,17 @@ class Loaded:
 
     def __init__(self, text: bytes, name: str, limit: float) -> None:
         self.seconds = float("inf")
-        for _ in range(5):
-            began = time.process_time()
-            self.configuration = load(text, name)
-            self.seconds = min(self.seconds, time.process_time() - began)
-            if self.seconds < limit:
-                break
+        gc.collect()
+        gc.freeze()  # what other tests have left is not gone through while this loads: it would take as long again
+        try:
+            for _ in range(5):
+                began = time.process_time()
+                self.configuration = load(text, name)
+                self.seconds = min(self.seconds, time.process_time() - began)
+                if self.seconds < limit:
+                    break
+        finally:
+            gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
