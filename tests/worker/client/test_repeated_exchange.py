@@ -7,40 +7,29 @@ receive, both logs and all counts must be the same; and the first one must have 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conversation import _CONFIGURATION as CONFIGURATION
-from conversation import End, Stage, get, ok, post
+from conversation import Stage, get, ok, post
+from performance import Performance
 
 from worker.client.http1.connection import Connection
 from worker.client.http1.repeated_answer import RepeatedAnswer
 
 
-class Play:
-    """One performance: a stage, a client that has repeated a request three times, and the upstream that has answered."""
+class Play(Performance):
+    """One performance: a client that has repeated a request three times, and the upstream that has answered."""
 
     def __init__(self, stage: Stage, learns: bool, request: bytes, answer: bytes, tcp: bool) -> None:
-        self.stage = stage
-        self.request, self.answer = request, answer
-        self.seen: list[object] = []
+        super().__init__(stage, request, answer, learns)
         self.repetitions = 0
-        self.learns = learns
-        if not learns:
-            for location in stage.configuration.servers[0].each_location():
-                location.route.learn = None
         self.client = stage.client(tcp=tcp, receive_buffer=4096 if tcp else 0, send_buffer=4096 if tcp else 0)
-        self.upstreams: list[End] = []
         for _ in range(3):
             self.ask()
             self.reply()
         self.see()
-
-    @property
-    def upstream(self) -> End:
-        return self.upstreams[-1]
 
     def connection(self) -> Connection:
         """Return the worker's side of the client's connection."""
@@ -53,55 +42,32 @@ class Play:
         self.look()
 
     def look(self) -> None:
-        """Let all upstreams take what has come for them."""
+        """See what has come to whom."""
         self.stage.settle()
         if self.stage.worker.clients.connections:
             connection = self.connection()
             self.repetitions += connection.repeating is not None or isinstance(connection.repetition, RepeatedAnswer)
-        for peer in self.stage.peers:
-            while True:
-                accepted = peer._try_accept()
-                if accepted is None:
-                    break
-                self.upstreams.append(End(self.stage, accepted, f"upstream {peer.name}"))
-                self.seen.append(f"accepted by {self.stage.peers.index(peer)}")
-        for number, upstream in enumerate(self.upstreams):
-            if not upstream.over and (data := upstream.take()):
-                self.seen.append((f"upstream {number}", data))
-                self.upstreams.append(self.upstreams.pop(number))
+        self.look_at_upstreams()
         self.seen.append(("client", self.client.take() if not self.client.over else b""))
 
     def reply(self, answer: bytes | None = None) -> None:
-        """Answer where the last request has gone, unless that connection has ended."""
-        if self.upstreams and not self.upstream.over and self.upstream.is_open():
-            self.upstream.send(self.answer if answer is None else answer)
+        self.send_answer(answer)
         self.look()
 
     def see(self) -> None:
         """Look at everything that others can look at."""
-        clients = self.stage.worker.clients
-        self.seen.append((clients.count(), clients.begun, clients.requests, clients.count_tunnels()))
-        for group in self.stage.worker.groups.values():
-            for peer in group.peers:
-                counters = peer.counters
-                self.seen.append((peer.connections, len(peer.idle), counters.requests, counters.received, counters.sent))
+        self.look_at_counts()
 
-    def end(self) -> list[object]:
+    def end(self) -> list[str]:
         self.look()
         self.see()
         self.stage.settle()
         if self.client.over or self.client.saw_end:
             self.seen.append("the client's connection is closed")
-        for line in self.stage.access_log() if Path(self.stage.directory, "access.log").exists() else ():
-            self.seen.append(tuple(line.items()))
-        self.seen.extend(self.stage.error_log())
+        self.look_at_logs()
         if "/metrics" in self.stage.text:
             self.seen.extend(self.metrics())
-        names = {peer.name: f"peer{number}" for number, peer in enumerate(self.stage.peers)}
-        text = "\n".join(map(str, self.seen))
-        for name, short in names.items():
-            text = text.replace(name, short)
-        return re.sub(r"\d{4}/\d\d/\d\d [\d:]+|\[\w+\] \d+#\d+:|\*\d+", "-", text).split("\n")
+        return self.lines()
 
     def metrics(self) -> list[str]:
         """Return the lines about requests and upstreams on the page of metrics."""
@@ -500,55 +466,66 @@ def test_a_repeated_request_with_a_body_is_like_any_other(tmp_path: Path, name: 
     assert both(tmp_path, POSTED[name], post(BODY), **SETTINGS[settings]).repetitions
 
 
-def anything(seed: int) -> Act:
-    """A sequence of acts that nobody would write."""
-    others = (get(b"/other"), get(b"/", b"X-A: b"), get(method=b"HEAD"), post(b"body"), get(host=b"other"))
-    answers = (
-        ok(b"no"),
-        ok(b"longer body"),
-        ok(b"ok", b"Connection: close"),
-        ok(b"ok", b"X-A: b"),
-        ok(status=b"503 Service Unavailable"),
-    )
+OTHERS = (get(b"/other"), get(b"/", b"X-A: b"), get(method=b"HEAD"), post(b"body"), get(host=b"other"))
+ANSWERS = (
+    ok(b"no"),
+    ok(b"longer body"),
+    ok(b"ok", b"Connection: close"),
+    ok(b"ok", b"X-A: b"),
+    ok(status=b"503 Service Unavailable"),
+)
+
+
+def anything(seed: int, answers: tuple[bytes, ...] = ANSWERS) -> Act:
+    """A sequence of acts that nobody would write. answers: those that are not the usual one."""
+
+    def other_request(p: Play, chance: random.Random) -> None:
+        p.ask(chance.choice(OTHERS))
+        p.reply()
+
+    def two_at_once(p: Play, chance: random.Random) -> None:
+        p.ask(p.request * 2)
+        p.reply()
+        p.reply()
+
+    def another_answer(p: Play, chance: random.Random) -> None:
+        p.ask()
+        p.reply(chance.choice(answers))
+
+    def answer_in_two(p: Play, chance: random.Random) -> None:
+        p.ask()
+        answer = chance.choice((p.answer, *answers))
+        place = chance.randrange(1, len(answer))
+        p.reply(answer[:place])
+        p.stage.advance(chance.choice((0, 1.5)))
+        p.reply(answer[place:])
+
+    def no_answer(p: Play, chance: random.Random) -> None:
+        p.ask()
+        p.upstream.close()
+        p.look()
+        p.reply()
+
+    def idle_connection_closed(p: Play, chance: random.Random) -> None:
+        p.upstream.close()
+        p.look()
+
+    kinds: list[Callable[[Play, random.Random], None]] = [
+        *[lambda p, chance: repeat(p)] * 6,
+        other_request,
+        another_answer,
+        answer_in_two,
+        lambda p, chance: p.stage.advance(chance.choice((0.1, 1.5, 4))),
+        idle_connection_closed,
+        no_answer,
+        lambda p, chance: cut_at(chance.randrange(1, len(p.request)))(p),
+        two_at_once,
+    ]
 
     def act(p: Play) -> None:
         chance = random.Random(seed)
         for _ in range(12):
-            kind = chance.randrange(14)
-            if kind < 6:
-                repeat(p)
-            elif kind == 6:
-                p.ask(chance.choice(others))
-                p.reply()
-            elif kind == 7:
-                p.ask()
-                p.reply(chance.choice(answers))
-            elif kind == 8:
-                p.ask()
-                answer = chance.choice((p.answer, *answers))
-                cut = chance.randrange(1, len(answer))
-                p.reply(answer[:cut])
-                p.stage.advance(chance.choice((0, 1.5)))
-                p.reply(answer[cut:])
-            elif kind == 9:
-                p.stage.advance(chance.choice((0.1, 1.5, 4)))
-            elif kind == 10:
-                p.upstream.close()
-                p.look()
-            elif kind == 11:
-                p.ask()
-                p.upstream.close()
-                p.look()
-                p.reply()
-            elif kind == 12:
-                cut = chance.randrange(1, len(p.request))
-                p.ask(p.request[:cut])
-                p.ask(p.request[cut:])
-                p.reply()
-            else:
-                p.ask(p.request * 2)
-                p.reply()
-                p.reply()
+            chance.choice(kinds)(p, chance)
 
     return act
 

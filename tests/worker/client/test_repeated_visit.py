@@ -6,28 +6,24 @@ receive, both logs and all counts must be the same; and the first worker must ha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conversation import End, Stage, get, ok, post
+from performance import Performance
 
 CLOSE = get(b"/", b"Connection: close")
 
 
-class Visits:
-    """One performance: a stage, the clients that have come, and the connections to the upstream."""
+class Visits(Performance):
+    """One performance: the clients that have come, one after the other."""
 
     def __init__(self, stage: Stage, notes: bool, request: bytes, answer: bytes, tcp: bool) -> None:
-        self.stage, self.request, self.answer, self.tcp = stage, request, answer, tcp
-        self.seen: list[object] = []
+        super().__init__(stage, request, answer, notes)
+        self.tcp = tcp
         self.repeated = 0
-        self.upstreams: list[End] = []
-        if not notes:
-            for location in stage.configuration.servers[0].each_location():
-                location.route.learn = None
         for _ in range(3):
             self.visit()
 
@@ -44,44 +40,23 @@ class Visits:
         self.reply(client, answer)
         return client
 
-    @property
-    def upstream(self) -> End:
-        return self.upstreams[-1]
-
     def reply(self, client: End, answer: bytes | None = None) -> None:
-        if not self.upstream.over and self.upstream.is_open():
-            self.upstream.send(self.answer if answer is None else answer)
+        self.send_answer(answer)
         self.look(client)
 
     def look(self, client: End) -> None:
         """See what has come to whom."""
         self.stage.settle()
         self.repeated += sum(getattr(one, "repeating", None) is not None for one in self.stage.worker.clients.connections)
-        for peer in self.stage.peers:
-            while (accepted := peer._try_accept()) is not None:
-                self.upstreams.append(End(self.stage, accepted, f"upstream {peer.name}"))
-                self.seen.append(f"accepted by {self.stage.peers.index(peer)}")
-        for number, upstream in enumerate(self.upstreams):
-            if not upstream.over and (data := upstream.take()):
-                self.seen.append((f"upstream {number}", data))
-                self.upstreams.append(self.upstreams.pop(number))
+        self.look_at_upstreams()
         if not client.over:
             self.seen.append(("client", client.take(), client.saw_end, client.saw_reset))
-        clients = self.stage.worker.clients
-        self.seen.append((clients.count(), clients.begun, clients.requests, clients.open))
-        for peer in self.stage.group().peers:
-            counters = peer.counters
-            self.seen.append((peer.connections, len(peer.idle), counters.requests, counters.received, counters.sent))
+        self.look_at_counts()
 
     def end(self) -> list[str]:
         self.stage.settle()
-        if Path(self.stage.directory, "access.log").exists():
-            self.seen.extend(tuple(line.items()) for line in self.stage.access_log())
-        self.seen.extend(self.stage.error_log())
-        text = "\n".join(map(str, self.seen))
-        for number, peer in enumerate(self.stage.peers):
-            text = text.replace(peer.name, f"peer{number}")
-        return re.sub(r"\d{4}/\d\d/\d\d [\d:]+|\[\w+\] \d+#\d+:|\*\d+", "-", text).split("\n")
+        self.look_at_logs()
+        return self.lines()
 
 
 Act = Callable[[Visits], None]
