@@ -49,11 +49,9 @@ def answer_return(request: Request, value: Return) -> Response:
 
 
 def returning_at_once(location: Location, drive: Answer) -> tuple[Answer, Again | None] | None:
-    """Return the answer of a location whose only step is a `return` that always says the same, and that to heads that come again.
+    """Return how a location answers whose only step is a constant `return`: any request, and one that comes again.
 
-    None for any other location.
-
-    drive: answers the requests that need more than that.
+    None for any other location. drive: answers the requests that need more than that.
     """
     if len(location.steps) != 1 or not isinstance(location.steps[0], Return):
         return None

@@ -180,12 +180,12 @@ class RequestFields(FieldsLike):
 
     @property
     def lines(self) -> tuple[Field, ...]:
-        """See above."""
+        """Return the lines (see the class)."""
         return self._put_together()[0] if self._lines is None else self._lines
 
     @property
     def values(self) -> dict[bytes, bytes]:
-        """See above."""
+        """Return the values by name (see the class)."""
         return self._put_together()[1] if self._values is None else self._values
 
     def for_another_connection(self) -> RequestFields:

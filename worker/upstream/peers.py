@@ -493,7 +493,7 @@ class Group(IdleConnections):
         peer.idle.append(connection)
 
     def answered_once(self, peer: LivePeer) -> None:
-        """Release a peer that has answered on a connection that is not kept, and whose counters have been told."""
+        """Release a peer whose answer has been counted already, and whose connection is not kept."""
         if self._only_counts or (self.released is None and self._words[HEAD_CHANGES] == self._unchanged_since):
             peer.connections -= 1
         else:

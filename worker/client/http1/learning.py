@@ -1,4 +1,4 @@
-"""What may be repeated of the exchanges of a location with its upstream, and by whom."""
+"""The choice, for each location with an upstream, of what repeats its exchanges."""
 
 from __future__ import annotations
 

@@ -99,18 +99,18 @@ class RepeatedAnswer(Repetition):
             except OSError:
                 if file is not None:
                     os.close(file[1])
-                note_request(connection, fields, size, len(body))
+                self.note_answer(connection, fields, size, len(body))
                 raise
             if file is not None:
                 whole += fields.content_length
                 if sent == size:
                     sent += send_file(stream, file[1], fields.content_length)
             if sent != whole:
-                return rest_of(connection, fields, reply, sent, file)
+                return self.rest_of(connection, fields, reply, sent, file)
             if file is not None:
                 os.close(file[1])
             if is_logged:
-                finish(clients, note_request(connection, fields, whole, fields.content_length))
+                finish(clients, self.note_answer(connection, fields, whole, fields.content_length))
                 connection.request = None
             else:
                 clients.requests += 1
@@ -125,6 +125,33 @@ class RepeatedAnswer(Repetition):
         request = exchange.request = make_request(exchange, exchange.taken)
         return request
 
+    def note_answer(self, connection: Connection, fields: ResponseFields, size: int, body_size: int) -> Request:
+        """Return the request, which has been answered with these fields, as it would be by now. size: all of its bytes."""
+        request = self.hand_over(connection)
+        request.status = fields.status
+        request.response_fields = fields
+        request.replied = True
+        request.bytes_sent = size
+        request.body_bytes_sent = body_size
+        return request
+
+    def rest_of(
+        self, connection: Connection, fields: ResponseFields, reply: bytes, sent: int, file: tuple[bytes, int] | None
+    ) -> Response:
+        """Return the rest of an answer of which so many bytes are out.
+
+        reply: its head and what was at hand. file: its path and descriptor, which the response takes over.
+        """
+        size = len(reply)
+        if file is None:
+            self.note_answer(connection, fields, size, fields.content_length)
+            return Response(fields, reply[sent:])
+        begun = max(0, sent - size)
+        request = self.note_answer(connection, fields, size + begun, begun)
+        path, fd = file
+        source = FileBody(request, OpenFile(path, fd), ((begun, fields.content_length),))
+        return Response(fields, reply[sent:], source)
+
 
 def send_file(stream: Stream, fd: int, size: int) -> int:
     """Have the kernel send a file of this size; return how many bytes went. A failure is met again by who sends the rest."""
@@ -132,29 +159,3 @@ def send_file(stream: Stream, fd: int, size: int) -> int:
         return os.sendfile(stream.kernel_fd, fd, 0, size)
     except OSError:
         return 0
-
-
-def note_request(connection: Connection, fields: ResponseFields, size: int, body_size: int) -> Request:
-    """Return the request that has been answered with these fields, and so many bytes in all; the connection has it now."""
-    assert connection.taken is not None
-    connection.client.requests -= 1  # it is counted again
-    request = connection.request = make_request(connection, connection.taken)
-    request.status = fields.status
-    request.response_fields = fields
-    request.replied = True
-    request.bytes_sent = size
-    request.body_bytes_sent = body_size
-    return request
-
-
-def rest_of(connection: Connection, fields: ResponseFields, reply: bytes, sent: int, file: tuple[bytes, int] | None) -> Response:
-    """Return the rest of an answer of which so many bytes are out. reply: its head and what was at hand. file: is taken over."""
-    size = len(reply)
-    if file is None:
-        note_request(connection, fields, size, fields.content_length)
-        return Response(fields, reply[sent:])
-    begun = max(0, sent - size)
-    request = note_request(connection, fields, size + begun, begun)
-    path, fd = file
-    source = FileBody(request, OpenFile(path, fd), ((begun, fields.content_length),))
-    return Response(fields, reply[sent:], source)

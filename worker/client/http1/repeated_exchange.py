@@ -6,6 +6,9 @@ does not change at hand, and without the objects of a request, an attempt and a 
 As soon as anything is not as it was, or somebody asks for the request, they are made as if they had been there from the
 beginning (`hand_over`), and the usual way goes on from that point (`proxy_request`, `serve_connection`).
 
+Reading a request, choosing the head of the answer and counting it are written out here and in the repetitions beside this one: to
+call a function costs 300 instructions, and a `return` takes 12,000 in all.
+
 What a repeated request may find changed, and what is looked at each time: the limits of its connection, the peers, their health
 and idle connections, the clock's date, the head of the answer and its length. Everything else belongs to the head of the request
 and to its location, which do not change.
@@ -119,7 +122,7 @@ class RepeatedExchange(Repetition):
     async def serve(self, exchange: Exchange) -> Response | bytes:
         """Answer the request as often as it comes; return what has come in its place, or the response to one that needs more.
 
-        The connection is idle when this begins. Raises what `proxy_request` and `serve_connection` know.
+        The connection is idle when this begins. Raises what `proxy_request` raises, and ClientGone, TimedOut and OSError.
         """
         assert isinstance(exchange, Connection)
         connection, passing = exchange, self.passing
@@ -180,12 +183,7 @@ class RepeatedExchange(Repetition):
             except OSError as refusal:
                 sent, happened = -1, [sending_failed(refusal)]
             if sent != sending_size:
-                request = self.hand_over(connection)
-                if sent >= 0:
-                    attempt_of(request).bytes_sent = sent
-                    upstream.unsent = memoryview(sending)[sent:]
-                    begin_upload(attempt_of(request), upstream)
-                return await go_on(passing, request, happened)
+                return await go_on(passing, self.hand_over_begun(connection, upstream, sending, sent), happened)
             try:
                 await upstream.answer(read_timeout)
                 answer = channel.recv(upstream.chunk)
@@ -256,6 +254,16 @@ class RepeatedExchange(Repetition):
         request.attempts = [attempt]
         self.body = b""
         self.upstream = self.peer = None
+        return request
+
+    def hand_over_begun(self, connection: Connection, upstream: HTTP1Connection, sending: bytes, sent: int) -> Request:
+        """Return the same when the upstream has taken only so many of the bytes for it; -1: it has taken none, and has failed."""
+        request = self.hand_over(connection)
+        if sent >= 0:
+            attempt = attempt_of(request)
+            attempt.bytes_sent = sent
+            upstream.unsent = memoryview(sending)[sent:]
+            begin_upload(attempt, upstream)
         return request
 
     def note_answer(self, connection: Connection, size: int) -> Request:

@@ -78,7 +78,7 @@ class RepeatedFastcgi(RepeatedExchange):
     async def serve(self, exchange: Exchange) -> Response | bytes:
         """Answer the request as often as it comes; return what has come in its place, or the response to one that needs more.
 
-        The connection is idle when this begins. Raises what `proxy_request` and `serve_connection` know.
+        The connection is idle when this begins. Raises what `proxy_request` raises, and ClientGone, TimedOut and OSError.
         """
         assert isinstance(exchange, Connection)
         connection = exchange

@@ -1,4 +1,4 @@
-"""A client that connects, sends one request that asks to close, and leaves: when others from its address have done the same.
+"""A client that connects, sends one request that asks to close, and leaves, as others from its address have done before.
 
 As in `repeated_exchange`, the same bytes mean the same, here on another connection: a listener keeps the first heads of its
 connections (`HeadLimits.known_heads`), and with such a head what became of it. A visit is served without reading the head and
@@ -21,7 +21,6 @@ from worker.upstream.live_peer import LivePeer
 from worker.upstream.passing import Passing
 from worker.upstream.protocols.http1 import HTTP1Connection, HTTP1HeadPlan
 from worker.upstream.sending import sending_failed
-from worker.upstream.upload import begin_upload
 from wproxy.http import Exchange, Request, Response, ResponseFields
 from wproxy.route import Route
 
@@ -98,7 +97,7 @@ def begin_visit(connection: Connection, data: bytes) -> RepeatedVisit | None:
 
 
 class RepeatedVisit(RepeatedExchange):
-    """A visit like another one before."""
+    """A visit that repeats an earlier one."""
 
     __slots__ = ("visit",)
 
@@ -121,7 +120,7 @@ class RepeatedVisit(RepeatedExchange):
     async def serve(self, exchange: Exchange) -> Response | bytes:
         """Answer the request; return b"" when nothing is left to be done, otherwise the response, or what is left of it.
 
-        Raises what `proxy_request` and `serve_connection` know.
+        Raises what `proxy_request` raises, and ClientGone and OSError.
         """
         assert isinstance(exchange, Connection) and self.peer is not None
         connection, visit, passing, peer, known = exchange, self.visit, self.passing, self.peer, self.answer
@@ -143,12 +142,7 @@ class RepeatedVisit(RepeatedExchange):
         except OSError as refusal:
             sent, happened = -1, [sending_failed(refusal)]
         if sent != sending_size:
-            request = self.hand_over(connection)
-            if sent >= 0:
-                attempt_of(request).bytes_sent = sent
-                upstream.unsent = memoryview(sending)[sent:]
-                begin_upload(attempt_of(request), upstream)
-            return await go_on(passing, request, happened)
+            return await go_on(passing, self.hand_over_begun(connection, upstream, sending, sent), happened)
         answer = b""
         try:
             await upstream.answer(passing.read_timeout)
