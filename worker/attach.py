@@ -51,7 +51,7 @@ from worker.upstream.target import proxying_to_variable
 from wproxy.config.model import Location, Server
 from wproxy.directives.explain_ring import is_recorded
 from wproxy.http import Jump, Request, Response
-from wproxy.route import Again, Answer, Handler, Learn, Route
+from wproxy.route import Again, Answer, Handler, Route
 
 if TYPE_CHECKING:
     from worker.decisions.recording import Recorder
@@ -249,11 +249,13 @@ def attach_server(server: Server, services: Services) -> None:
     for location in server.each_location():
         attach(location, services)
         if first is not None:
-            location.route.answer, location.route.learn = at_server(first, location.route.answer), None
+            location.route.answer = at_server(first, location.route.answer)
+            location.route.learn = location.route.learn_varied = None
     if server.steps:
         # Every request enters through the server's own steps; the location is found after them.
         server.entry = entry = copy(fallback.route)
-        entry.answer, entry.learn = enter, None
+        entry.answer = enter
+        entry.learn = entry.learn_varied = None
         recorder = recorder_of(fallback, services, any(map(is_recorded, server.each_location())))
         if recorder is not None:
             entry.answer = recorder.answering(enter)
@@ -336,18 +338,22 @@ def attach_settings(location: Location, route: Route, services: Services) -> Mad
         route.record = recorder.refused
         route.filter = recorder.filtering(route.filter)
     elif route.filter is None and route.tracing is None and location.post_action is None:
-        route.learn = learning_answers(again) if again is not None else learning(location, services, handlers)
+        if again is not None:
+            route.learn = learning_answers(again)
+        else:
+            passing = passing_alone(location, services, handlers)
+            if passing is not None:
+                route.learn, route.learn_varied = learning_exchanges(passing)
     return made
 
 
-def learning(location: Location, services: Services, handlers: tuple[Handler, ...]) -> Learn | None:
-    """Return what repeats the exchanges of a location with its upstream; None where it does more than pass requests on."""
+def passing_alone(location: Location, services: Services, handlers: tuple[Handler, ...]) -> Passing | None:
+    """Return the passing of a location that does nothing but pass requests on; None for any other."""
     passing = services.passings.get(location)
     if passing is None or location.steps or location.internal or location.for_other_methods:
         return None
     # Where other locations have caches, the function of the method is `without_cache`.
-    only_passes = len(handlers) == 1 and getattr(handlers[0], "__self__", None) is passing
-    return learning_exchanges(passing) if only_passes else None
+    return passing if len(handlers) == 1 and getattr(handlers[0], "__self__", None) is passing else None
 
 
 def recorder_of(location: Location, services: Services, listens: bool) -> Recorder | None:

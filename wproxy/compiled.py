@@ -72,6 +72,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "worker.client.http1.response",
         "worker.client.http1.serve",
         "worker.client.http1.tunnel",
+        "worker.client.http1.varied_exchange",
         "worker.client.plan",
         "worker.client.requests",
         "worker.content.returns",

@@ -257,6 +257,13 @@ class LocationMatcher(Generic[AnyLocation]):
                 return found
         return self.fallback
 
+    def find_plainly(self, path: bytes) -> AnyLocation:
+        """Return the same where all is plain: it does not depend on the request."""
+        found = self.exact.get(path)
+        if found is None:
+            found = self._longest_prefix(path)
+        return self.fallback if found is None else found
+
     def _longest_prefix(self, path: bytes) -> AnyLocation | None:
         for prefix, length, target in self._by_start.get(path[: self._width], self._few):
             if path[:length] == prefix:

@@ -79,7 +79,8 @@ class Route:
     """The way of a request through one location.
 
     answer: gets a response, from the access phase to the error pages. learn: what repeats the requests of a
-    connection that are the same; None where each is looked at for itself. handlers: the phases after rewriting. filter: changes
+    connection that are the same; None where each is looked at for itself. learn_varied: what does that for those whose heads are
+    of one form (FieldsForm). handlers: the phases after rewriting. filter: changes
     responses before they are sent; None where nothing does. unchanged: makes the fields of a response whose body the filters
     leave as it is; None where no filter looks at bodies. added_to_success: the lines that go with a 200, for a 416 in its place.
     error_pages: by status. write_log: writes the access log. log: the error log. server_token: the value of Server.
@@ -113,6 +114,7 @@ class Route:
         "keepalive_time",
         "keepalive_timeout",
         "learn",
+        "learn_varied",
         "location",
         "log",
         "reads_with_care",
@@ -128,6 +130,7 @@ class Route:
 
     answer: Answer
     learn: Learn | None
+    learn_varied: Learn | None
     handlers: tuple[Handler, ...]
     content_handlers: tuple[Handler, ...]
     filter: Filter | None
@@ -160,7 +163,7 @@ class Route:
         self.keepalive_timeout = location.keepalive_timeout
         self.body_temp_path = location.client_body_temp_path
         self.filter = self.unchanged = self.added_to_success = self.error_pages = self.write_log = self.thread_pool = None
-        self.learn = None
+        self.learn = self.learn_varied = None
         self.inner = self.tracing = self.record = self.counts = self.sample = self.count_failure = None
         self.handlers = self.content_handlers = ()
 

@@ -57,7 +57,8 @@ def refused_way(server: Server, refusal: ClientError) -> tuple[Location, Route]:
 
     location = server.locations.fallback
     route = copy.copy(location.route)
-    route.answer, route.learn = refuse, None
+    route.answer = refuse
+    route.learn = route.learn_varied = None
     route.client_max_body_size = 0
     return location, route
 

@@ -18,7 +18,7 @@ class Performance:
         self.upstreams: list[End] = []
         if not learns:
             for location in stage.configuration.servers[0].each_location():
-                location.route.learn = None
+                location.route.learn = location.route.learn_varied = None
 
     @property
     def upstream(self) -> End:

@@ -20,13 +20,15 @@ from worker.client.http1.repeated_answer import RepeatedAnswer
 
 
 class Play(Performance):
-    """One performance: a client that has repeated a request three times, and the upstream that has answered."""
+    """One performance: a client that has asked a few times, and the upstream that has answered."""
+
+    warm_up = 3
 
     def __init__(self, stage: Stage, learns: bool, request: bytes, answer: bytes, tcp: bool) -> None:
         super().__init__(stage, request, answer, learns)
         self.repetitions = 0
         self.client = stage.client(tcp=tcp, receive_buffer=4096 if tcp else 0, send_buffer=4096 if tcp else 0)
-        for _ in range(3):
+        for _ in range(self.warm_up):
             self.ask()
             self.reply()
         self.see()
@@ -34,6 +36,10 @@ class Play(Performance):
     def connection(self) -> Connection:
         """Return the worker's side of the client's connection."""
         return min(self.stage.worker.clients.connections, key=lambda one: one.client.serial)
+
+    def repeats(self, connection: Connection) -> bool:
+        """Whether a connection repeats a request now."""
+        return connection.repeating is not None or isinstance(connection.repetition, RepeatedAnswer)
 
     def ask(self, request: bytes | None = None) -> None:
         """Send a request, unless the connection has ended, and see who gets it."""
@@ -45,8 +51,7 @@ class Play(Performance):
         """See what has come to whom."""
         self.stage.settle()
         if self.stage.worker.clients.connections:
-            connection = self.connection()
-            self.repetitions += connection.repeating is not None or isinstance(connection.repetition, RepeatedAnswer)
+            self.repetitions += self.repeats(self.connection())
         self.look_at_upstreams()
         self.seen.append(("client", self.client.take() if not self.client.over else b""))
 
@@ -431,12 +436,21 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 
 
-def performed(directory: Path, learns: bool, act: Act, request: bytes, answer: bytes = b"", tcp: bool = False, **more) -> Play:
+def performed(
+    directory: Path,
+    learns: bool,
+    act: Act,
+    request: bytes,
+    answer: bytes = b"",
+    tcp: bool = False,
+    play_of: type[Play] = Play,
+    **more,
+) -> Play:
     directory.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         stage = Stage(patch, str(directory), **more)
         try:
-            play = Play(stage, learns, request, answer or ok(), tcp)
+            play = play_of(stage, learns, request, answer or ok(), tcp)
             act(play)
             play.result = play.end()
         except BaseException:
@@ -476,11 +490,11 @@ ANSWERS = (
 )
 
 
-def anything(seed: int, answers: tuple[bytes, ...] = ANSWERS) -> Act:
-    """A sequence of acts that nobody would write. answers: those that are not the usual one."""
+def anything(seed: int, answers: tuple[bytes, ...] = ANSWERS, others: tuple[bytes, ...] = OTHERS) -> Act:
+    """A sequence of acts that nobody would write. answers, others: those answers and requests that are not the usual ones."""
 
     def other_request(p: Play, chance: random.Random) -> None:
-        p.ask(chance.choice(OTHERS))
+        p.ask(chance.choice(others))
         p.reply()
 
     def two_at_once(p: Play, chance: random.Random) -> None:

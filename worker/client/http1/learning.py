@@ -5,14 +5,18 @@ from __future__ import annotations
 from worker.client.http1.connection import Connection
 from worker.client.http1.repeated_exchange import learn_exchange
 from worker.client.http1.repeated_visit import note_visit
+from worker.client.http1.varied_exchange import learn_varied_exchange
 from worker.upstream.passing import Passing
 from worker.upstream.protocols.http1 import HTTP1
 from wproxy.http import Exchange, Request, Response
 from wproxy.route import Learn, Repetition
 
 
-def learning_exchanges(passing: Passing) -> Learn | None:
-    """Return what notes an exchange of a location, so that it can be repeated; None where each request is looked at anew."""
+def learning_exchanges(passing: Passing) -> tuple[Learn | None, Learn | None]:
+    """Return what notes an exchange of a location, so that it can be repeated, and what notes one of a form.
+
+    None where each request is looked at anew.
+    """
     if (
         not passing.opens_plainly
         or passing.manner is None
@@ -20,19 +24,25 @@ def learning_exchanges(passing: Passing) -> Learn | None:
         or passing.settings.has_cache
         or passing.group.sticky is not None
     ):
-        return None
+        return None, None
     if passing.protocol.module == "fastcgi" and not passing.is_pooled:
         from worker.client.http1.repeated_fastcgi import learning_fastcgi  # loaded only where it is used
 
-        return learning_fastcgi(passing)
+        return learning_fastcgi(passing), None
     if passing.protocol is not HTTP1 or not passing.is_pooled or not passing.group.keepalive:
-        return None
+        return None, None
 
     def learn(exchange: Exchange, request: Request, response: Response) -> Repetition | None:
         assert isinstance(exchange, Connection)
         if not request.keepalive:
             note_visit(passing, exchange, request, response)
             return None
+        if request.fields.form is not None:
+            return learn_varied_exchange(passing, exchange, request, response)
         return learn_exchange(passing, exchange, request, response)
 
-    return learn
+    def learn_varied(exchange: Exchange, request: Request, response: Response) -> Repetition | None:
+        assert isinstance(exchange, Connection)
+        return learn_varied_exchange(passing, exchange, request, response)
+
+    return learn, learn_varied

@@ -47,6 +47,8 @@ def make_request(connection: Connection, head: Head) -> Request:
             connection.expires = client.started + route.keepalive_time
             connection.patience = route.keepalive_timeout[0]
             connection.routed_form = form
+        else:
+            connection.learn = route.learn_varied
         connection.routed_by = route
         # The captures of a regex belong to this request: the next one must find its own.
         connection.routed_line, connection.routed_fields = (line, fields) if request.captures is None else (None, None)

@@ -48,9 +48,7 @@ def learn_exchange(passing: Passing, connection: Connection, request: Request, r
         or not may_be_repeated(passing, connection, request, response)
         or (request.body is not None and (request.body.data is None or request.body.kept is not None))
         or not isinstance(answer, ResponseHead)
-        or answer.plain_length != len(response.body)
-        or not answer.keeps_alive
-        or answer.plain_length + len(answer.block) > HEAD_CHUNK
+        or not is_plain_answer(answer, response)
     ):
         return None
     upstream_head = remembered_head(connection, request, passing.head_plan)
@@ -83,6 +81,12 @@ def may_be_repeated(passing: Passing, connection: Connection, request: Request, 
         and not response.bodiless
         and passing.group.picks_at_once()
     )
+
+
+def is_plain_answer(answer: ResponseHead, response: Response) -> bool:
+    """Whether an answer has come as a whole, on a connection that is kept, and may do so again."""
+    size = answer.plain_length
+    return size == len(response.body) and answer.keeps_alive and size + len(answer.block) <= HEAD_CHUNK
 
 
 def remembered_head(connection: Connection, request: Request, key: object) -> bytes | None:
@@ -151,7 +155,10 @@ class RepeatedExchange(Repetition):
                 raise ClientGone
             connection.idle = False
             if len(data) != whole_request or (data != head if not body_size else data[:head_size] != head):
-                return data
+                if not self.take_alike(connection, data):
+                    return data
+                head, whole_request = data, len(data)
+                sending, sending_size = self.upstream_head, len(self.upstream_head)
             started = clock.now
             requests = client.requests + 1
             if requests >= connection.last_request or started >= connection.expires:
@@ -230,6 +237,10 @@ class RepeatedExchange(Repetition):
             if body_size:
                 self.body = b""
             connection.idle = True
+
+    def take_alike(self, connection: Connection, data: bytes) -> bool:
+        """Take a request that is not the same, and compose its head for the upstream; return whether it is served here, too."""
+        return False
 
     def hand_over(self, exchange: Exchange) -> Request:
         """Return the request under way, with its attempt, as if it had been there from the beginning: the usual way goes on."""

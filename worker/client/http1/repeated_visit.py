@@ -10,7 +10,14 @@ from __future__ import annotations
 from typing import Final
 
 from worker.client.http1.connection import Connection
-from worker.client.http1.repeated_exchange import RepeatedExchange, attempt_of, go_on, may_be_repeated, remembered_head
+from worker.client.http1.repeated_exchange import (
+    RepeatedExchange,
+    attempt_of,
+    go_on,
+    is_plain_answer,
+    may_be_repeated,
+    remembered_head,
+)
 from worker.http1.request import take_request_head
 from worker.http1.response import ResponseHead
 from worker.http1.write import UNCHUNKED, make_head
@@ -71,9 +78,7 @@ def note_visit(passing: Passing, connection: Connection, request: Request, respo
         or not plan.by_address
         or not may_be_repeated(passing, connection, request, response)
         or not isinstance(answer, ResponseHead)
-        or answer.plain_length != len(response.body)
-        or not answer.keeps_alive
-        or answer.plain_length + len(answer.block) > HEAD_CHUNK
+        or not is_plain_answer(answer, response)
     ):
         return
     if _HAS_COME not in answer.cache:

@@ -27,7 +27,7 @@ from worker.upstream.sending import push, push_body, push_file, sending_failed
 from wproxy.config.model import Location
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.failures import ClientError, UpstreamFailure
-from wproxy.http import FieldsForm, Request
+from wproxy.http import FieldsForm, Request, RequestLineLike
 from wproxy.native import mypyc_attr
 from wproxy.request_body import UNKNOWN_LENGTH
 from wproxy.template import Template, checked, literal
@@ -278,18 +278,20 @@ class Composed:
 
 
 class ComposedForm:
-    """The heads of a location for requests whose fields have one form (FieldsLike.form), in pieces. It is never changed.
+    """The heads of a location for requests whose fields have one form (FieldsLike.form), in pieces, which are never changed.
 
     length: that of the body. pieces: method, space, target, then the rest around the values that vary; empty where heads cannot
     be made so, because a template reads such a value. spots: (index of a piece, index of the varied value that it is).
+    answer: the head of the last answer to such a request, for whoever wants to know whether all get the same.
     """
 
-    __slots__ = ("length", "pieces", "spots")
+    __slots__ = ("answer", "length", "pieces", "spots")
 
     def __init__(self, length: int, pieces: list[bytes], spots: list[tuple[int, int]]) -> None:
         self.length = length
         self.pieces = pieces
         self.spots = spots
+        self.answer: ResponseHead | None = None
 
 
 # A connection remembers the heads of so many locations in pieces.
@@ -429,6 +431,20 @@ class HTTP1HeadPlan:
             cache[self] = (line, length, tail, head)
         return head
 
+    def head_of_form(self, common: ComposedForm, line: RequestLineLike, varied: list[bytes]) -> bytes:
+        """Return the head of a request with this line and these values, whose URI nothing has changed, as `head` does."""
+        pieces = common.pieces.copy()
+        pieces[0] = line.method
+        if self.sends_origin and line.raw_ok:
+            pieces[2] = line.origin
+        else:
+            pieces[2] = _composed_target(
+                line, line.raw_ok, line.path, line.args or None, line.has_escapes, self.target, self.location.prefix
+            )
+        for spot, index in common.spots:
+            pieces[spot] = varied[index]
+        return b"".join(pieces)
+
     def asks_to_upgrade(self, request: Request) -> bool:
         """Whether Upgrade goes upstream with this request: only then may the answer be 101."""
         return self.upgrade is not None and bool(self.upgrade.evaluate(request))
@@ -442,15 +458,29 @@ def request_target(request: Request, location: Location, target: ProxyTarget) ->
         return _checked_target(request.upstream_uri)
     if not target.uri_part and origin_stands:
         return line.origin
+    prefix = location.prefix if request.valid_location else None
+    return _composed_target(line, origin_stands, request.path, request.args, line.has_escapes or request.internal, target, prefix)
+
+
+def _composed_target(
+    line: RequestLineLike,
+    origin_stands: bool,
+    path: bytes,
+    args: bytes | None,
+    escape: bool,
+    target: ProxyTarget,
+    location_prefix: bytes | None,
+) -> bytes:
+    """Return the target of which the location has a part (see `upstream_target`). Raises ClientError(500)."""
     try:
         composed = upstream_target(
             origin=line.origin,
             origin_stands=origin_stands,
-            path=request.path,
-            args=request.args,
-            escape=line.has_escapes or request.internal,
+            path=path,
+            args=args,
+            escape=escape,
             uri_part=target.uri_part,
-            location_prefix=location.prefix if request.valid_location else None,
+            location_prefix=location_prefix,
         )
     except ValueError as error:
         raise ClientError(500, str(error)) from None
