@@ -230,7 +230,12 @@ class RequestFields(FieldsLike):
     def get(self, name: bytes) -> bytes | None:
         """Return the value of a field by its lower-case name; repeated lines are joined."""
         values = self._values  # as a property it costs 1,000 instructions
-        return (self._put_together()[1] if values is None else values).get(name)
+        if values is not None:
+            return values.get(name)
+        form = self.form
+        assert isinstance(form, RequestForm)
+        names = form.names
+        return self.varied[names.index(name)] if name in names else form.base.get(name)
 
     def __repr__(self) -> str:
         return f"<request fields {[shown(name) for _, name, _ in self.lines]}>"

@@ -123,6 +123,19 @@ def answered(answer: bytes) -> Act:
     return act
 
 
+def in_turns(*answers: bytes) -> Act:
+    """These answers, again and again: each has a head that is known from the second time on."""
+
+    def act(p: Play) -> None:
+        for _ in range(3):
+            for answer in answers:
+                p.ask()
+                p.see()
+                p.reply(answer)
+
+    return act
+
+
 def in_pieces(*cuts: int) -> Act:
     def act(p: Play) -> None:
         p.ask()
@@ -363,6 +376,21 @@ SCENARIOS: dict[str, Act] = {
     "two lengths": answered(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
     "a large body": answered(ok(b"x" * 100_000)),
     "a large head": answered(ok(b"ok", b"X-A: " + b"a" * 20_000)),
+    "answers in turns": in_turns(ok(b""), ok(b"no"), ok(b"longer"), ok(b"created", status=b"201 Created")),
+    "unusual answers in turns": in_turns(
+        ok(b"gone", status=b"404 Not Found"),
+        ok(b"a", b"Connection: close"),
+        ok(b"b", version=b"1.0"),
+        ok(b"c", b"Location: http://app/x", status=b"302 Found"),
+        ok(b"d", b"X-Accel-Limit-Rate: 100"),
+        ok(b"ill", status=b"503 Service Unavailable"),
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok(b"late"),
+        ok(b"e", b"Server: a", b"Server: b"),
+    ),
+    "known answers that do not end": in_turns(ok(b"more"), ok(b"more") + b"surplus", ok(b"more"), ok(b"others") * 2),
+    "large answers in turns": in_turns(ok(b"x" * 3000), ok(b"x" * 16_000), ok(b"y" * 30_000), ok(b"ok", b"X-A: " + b"a" * 6000)),
     "byte by byte": in_pieces(),
     "the body later": in_pieces(len(ok()) - 2),
     "half the head": in_pieces(10),

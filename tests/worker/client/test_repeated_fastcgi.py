@@ -157,6 +157,7 @@ def test_an_answer_with_its_length_repeats(tmp_path: Path):
 
 def test_an_answer_whose_head_differs_each_time_is_not_expected_again(tmp_path: Path):
     def act(p: Play) -> None:
+        p.repetitions = 0  # the usual head may have come in earlier tests
         for number in range(8):
             p.ask()
             p.reply(said(head=b"X-Id: %d\r\n" % number + HEAD))

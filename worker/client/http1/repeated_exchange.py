@@ -11,10 +11,12 @@ call a function costs 300 instructions, and a `return` takes 12,000 in all.
 
 What a repeated request may find changed, and what is looked at each time: the limits of its connection, the peers, their health
 and idle connections, the clock's date, the head of the answer and its length. Everything else belongs to the head of the request
-and to its location, which do not change.
+and to its location, which do not change. An answer with another head that the upstream has sent before is passed on here, too.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from worker.client.ending import finish
 from worker.client.http1.connection import Connection
@@ -35,6 +37,9 @@ from wproxy.failures import ClientGone
 from wproxy.http import Exchange, Request, Response, ResponseFields
 from wproxy.request_body import BODILESS, EMPTY, Outgoing
 from wproxy.route import Repetition
+
+# In the cache of an answer's head: that it has come.
+_HAS_COME: Final = object()
 
 
 def learn_exchange(passing: Passing, connection: Connection, request: Request, response: Response) -> RepeatedExchange | None:
@@ -73,14 +78,26 @@ def may_be_repeated(passing: Passing, connection: Connection, request: Request, 
         and not own.expects_continue
         and isinstance(answer, ResponseHead)
         and answer.cache.get(passing.answer_plan) is response.fields
-        and answer.status < 400
-        and answer.status not in passing.noticed_statuses
-        and not answer.ignored
-        and len(answer.block) <= passing.buffer_size
+        and not is_unusual(passing, answer)
         and response.source is None
         and not response.bodiless
         and passing.group.picks_at_once()
     )
+
+
+def is_unusual(passing: Passing, answer: ResponseHead) -> bool:
+    """Whether there is more to be done about an answer with this head than to pass it on."""
+    status = answer.status
+    ignored, size = answer.ignored, len(answer.block)
+    return status >= 400 or status in passing.noticed_statuses or bool(ignored) or size > passing.buffer_size
+
+
+def has_come(answer: ResponseHead) -> bool:
+    """Whether the head of an answer has come before, so that it may well come again; note that it has now. (Many never do.)"""
+    if _HAS_COME in answer.cache:
+        return True
+    answer.cache[_HAS_COME] = True
+    return False
 
 
 def is_plain_answer(answer: ResponseHead, response: Response) -> bool:
@@ -103,9 +120,9 @@ def remembered_head(connection: Connection, request: Request, key: object) -> by
 class RepeatedExchange(Repetition):
     """A request that repeats itself, with what does not change.
 
-    upstream_head: what goes to the upstream. answer: the head that comes back; fields: those for the client; variant: that of its
-    head. While a repetition is under way: started: since when; peer, upstream: where it was sent, the latter None if there is no
-    connection; body: the bytes of its body.
+    upstream_head: what goes to the upstream. answer: the last head that has come back; fields: those for the client; variant:
+    that of its head. While a repetition is under way: started: since when; peer, upstream: where it was sent, the latter None
+    if there is no connection; body: the bytes of its body.
     """
 
     __slots__ = ("answer", "body", "fields", "passing", "peer", "started", "upstream", "upstream_head", "variant")
@@ -202,9 +219,12 @@ class RepeatedExchange(Repetition):
                 leave(attempt_of(connection.request or self.hand_over(connection)))
                 raise
             if answer[:answer_size] != block or len(answer) != whole_answer or connection.request is not None:
-                # Another answer, none, or somebody has asked for the request.
-                upstream.unread = answer
-                return await go_on(passing, connection.request or self.hand_over(connection), happened)
+                if connection.request is not None or not self.knows(answer, upstream.chunk):
+                    # An unknown answer, none, or somebody has asked for the request.
+                    upstream.unread = answer
+                    return await go_on(passing, connection.request or self.hand_over(connection), happened)
+                known, fields = self.answer, self.fields
+                block, whole_answer, answer_size = known.block, len(answer), len(known.block)
 
             # Keep the upstream's connection, and answer the client.
             connection.repeating = None
@@ -241,6 +261,22 @@ class RepeatedExchange(Repetition):
     def take_alike(self, connection: Connection, data: bytes) -> bool:
         """Take a request that is not the same, and compose its head for the upstream; return whether it is served here, too."""
         return False
+
+    def knows(self, answer: bytes, chunk: int) -> bool:
+        """Return whether an answer is another one with a known head, and has come whole; then it is the one that is expected.
+
+        chunk: the size of the read that it comes from; with one that is full there may be more to come.
+        """
+        passing = self.passing
+        end = answer.find(b"\r\n\r\n") + 4
+        head = passing.group.known_heads.get(answer[:end])
+        if head is None or end + head.plain_length != len(answer) or len(answer) >= chunk:
+            return False
+        fields: ResponseFields | None = head.cache.get(passing.answer_plan)
+        if fields is None or not head.keeps_alive or is_unusual(passing, head):
+            return False
+        self.answer, self.fields = head, fields
+        return True
 
     def hand_over(self, exchange: Exchange) -> Request:
         """Return the request under way, with its attempt, as if it had been there from the beginning: the usual way goes on."""

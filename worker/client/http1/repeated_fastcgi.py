@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from worker.client.ending import finish
 from worker.client.http1.connection import Connection
-from worker.client.http1.repeated_exchange import RepeatedExchange, attempt_of, go_on, may_be_repeated, remembered_head
+from worker.client.http1.repeated_exchange import (
+    RepeatedExchange,
+    attempt_of,
+    go_on,
+    has_come,
+    may_be_repeated,
+    remembered_head,
+)
 from worker.fastcgi.records import HEADER, end_of_output
 from worker.http1.chunked import encode_whole
 from worker.http1.response import ResponseHead
@@ -32,8 +39,6 @@ def learning_fastcgi(passing: Passing) -> Learn:
     plan = passing.head_plan
     assert isinstance(plan, FastcgiHeadPlan)
     key = plan.key
-    # In the cache of an answer's head: it has come before, and may well come again. (Some differ each time.)
-    has_come = object()
 
     def learn(exchange: Exchange, request: Request, response: Response) -> RepeatedFastcgi | None:
         """Return the repetition of a request that has just been answered; None if the next one may get another answer."""
@@ -47,8 +52,7 @@ def learning_fastcgi(passing: Passing) -> Learn:
             or not all(is_local(peer) for peer in passing.group.peers)
         ):
             return None
-        if has_come not in answer.cache:
-            answer.cache[has_come] = True
+        if not has_come(answer):
             return None
         known = passing.group.last_cgi_head
         upstream_head = remembered_head(exchange, request, key)

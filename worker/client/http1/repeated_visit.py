@@ -7,13 +7,12 @@ without the objects of a request; they are made as soon as anything is not as it
 
 from __future__ import annotations
 
-from typing import Final
-
 from worker.client.http1.connection import Connection
 from worker.client.http1.repeated_exchange import (
     RepeatedExchange,
     attempt_of,
     go_on,
+    has_come,
     is_plain_answer,
     may_be_repeated,
     remembered_head,
@@ -30,9 +29,6 @@ from worker.upstream.protocols.http1 import HTTP1Connection, HTTP1HeadPlan
 from worker.upstream.sending import sending_failed
 from wproxy.http import Exchange, Request, Response, ResponseFields
 from wproxy.route import Route
-
-# In the cache of an answer's head: it has come before, and may well come again. (Some differ each time.)
-_HAS_COME: Final = object()
 
 
 class Visit:
@@ -81,8 +77,7 @@ def note_visit(passing: Passing, connection: Connection, request: Request, respo
         or not is_plain_answer(answer, response)
     ):
         return
-    if _HAS_COME not in answer.cache:
-        answer.cache[_HAS_COME] = True
+    if not has_come(answer):
         return
     upstream_head = remembered_head(connection, request, plan)
     if upstream_head is not None:

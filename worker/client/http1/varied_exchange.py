@@ -6,15 +6,15 @@ that is put together of the pieces which all of them share and of its own values
 way would have read, so that the usual way can go on with it at any time.
 
 Whatever may lead another request elsewhere, or make another answer of it, is looked at for each: its method and version, its
-location. What the values of `proxy_set_header` depend on does not vary, or there are no pieces. An answer whose head is another
-one goes the usual way; so that a client whose answers differ each time is not served in two ways at once, two in succession
-have to be the same before this begins.
+location. What the values of `proxy_set_header` depend on does not vary, or there are no pieces. An answer whose head nobody has
+seen goes the usual way; so that a client whose answers differ each time is not served in two ways at once, this begins after an
+answer whose head has come before.
 """
 
 from __future__ import annotations
 
 from worker.client.http1.connection import Connection
-from worker.client.http1.repeated_exchange import RepeatedExchange, is_plain_answer, may_be_repeated
+from worker.client.http1.repeated_exchange import RepeatedExchange, has_come, is_plain_answer, may_be_repeated
 from worker.http1.head_shape import HeadShape
 from worker.http1.response import ResponseHead
 from worker.upstream.passing import Passing
@@ -32,17 +32,17 @@ def learn_varied_exchange(
 
     Its head is the last one that the connection has taken.
     """
-    shape, server, plan, answer = connection.shape, connection.routed_server, passing.head_plan, request.upstream_head
+    answer = request.upstream_head
+    if not isinstance(answer, ResponseHead) or not has_come(answer):
+        return None
+    shape, server, plan = connection.shape, connection.routed_server, passing.head_plan
     if shape is None or shape is not connection.routed_form or shape is not request.fields.form:
         return None
     common: ComposedForm | None = shape.cache.get(plan)
-    if common is None or not common.pieces or not isinstance(answer, ResponseHead):
-        return None
-    if common.answer is not answer:
-        common.answer = answer
-        return None
     if (
-        server is None
+        common is None
+        or not common.pieces
+        or server is None
         or server.entry is not None
         or connection.routed_host is not request.fields.host
         or not request.keepalive

@@ -278,20 +278,18 @@ class Composed:
 
 
 class ComposedForm:
-    """The heads of a location for requests whose fields have one form (FieldsLike.form), in pieces, which are never changed.
+    """The heads of a location for requests whose fields have one form (FieldsLike.form), in pieces. It is never changed.
 
     length: that of the body. pieces: method, space, target, then the rest around the values that vary; empty where heads cannot
     be made so, because a template reads such a value. spots: (index of a piece, index of the varied value that it is).
-    answer: the head of the last answer to such a request, for whoever wants to know whether all get the same.
     """
 
-    __slots__ = ("answer", "length", "pieces", "spots")
+    __slots__ = ("length", "pieces", "spots")
 
     def __init__(self, length: int, pieces: list[bytes], spots: list[tuple[int, int]]) -> None:
         self.length = length
         self.pieces = pieces
         self.spots = spots
-        self.answer: ResponseHead | None = None
 
 
 # A connection remembers the heads of so many locations in pieces.
