@@ -10,6 +10,7 @@ in their order: a single byte that went round the cipher could not be read as on
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import socket
@@ -170,6 +171,14 @@ class EncryptedStream(Stream):
         if not self._said_end:
             self._said_end = True
             self._put(self._outgoing.seal(b"", END))
+
+    async def finished(self, seconds: float) -> None:
+        """Say the end, and send all: `close` says it too, but cannot wait for room, which what was put by may just have filled."""
+        await self.drained(seconds)
+        if self.fd >= 0 and not self._is_resetting and self._failure is None:
+            with contextlib.suppress(OSError):
+                self.end_sending()
+            await self.drained(seconds)
 
     def has_finished(self) -> bool:
         return self.flush is None and self._said_end
