@@ -1,9 +1,9 @@
 """Lines of access logs that a worker has not written yet, in memory that its master sees too, so that a killed worker loses none.
 
 There is one region for each file of the configuration's `access_log_files`, in their order: a word with the number of bytes, then
-the bytes, whole lines. The worker stores the bytes first and the word last; when they are written it stores 0. The master looks
-only when the worker has ended. The content comes from a worker that may have been broken into: it is nothing but text for a log,
-and the master itself knows which file it belongs in.
+the bytes, whole lines. The worker stores the bytes first and the word last; when they are written it stores 0; one that is killed
+between these two has its lines written once more. The master looks only when the worker has ended. The content comes from a
+worker that may have been broken into: it is nothing but text for a log, and the master itself knows which file it belongs in.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def test_twenty_reloads_and_the_death_of_every_worker_under_64_clients(start, ba
             held |= kill_holding(victim, front.port)
             until(lambda gone=victim: len(front.worker_pids() - {gone}) == 4, "a successor", 3)
             load.wait_for(200)
-        forgiven = len(load.forgive(held))
+        forgiven = len(load.forgive(held, killed=4))
         load.expect_no_failures()
     load.expect_no_failures()
     load.expect_each_in(front)

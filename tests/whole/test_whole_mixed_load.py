@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 from harness import accepts, until
-from load import DOWNLOAD, UPGRADE, MixedLoad, clients_of, mixed_backend, mixed_site
+from load import DOWNLOAD, UPGRADE, MixedLoad, clients_of, mixed_backend, mixed_site, repeated
 from wire import Wire, request_bytes
 
 from bench.ports import free_port
@@ -66,6 +66,11 @@ def test_a_killed_worker_fails_what_it_was_serving_and_nothing_else(start, backe
             held |= kill_holding(victim, front.port)
             until(lambda gone=victim: len(front.worker_pids() - {gone}) == 2, "a successor", 2)
             load.wait_for(50)
-    load.forgive(held)
+    load.forgive(held, killed=len(victims))
     load.expect_no_failures()
     load.expect_each_in(front)
+
+
+def test_lines_that_came_before_are_found_in_pieces():
+    assert repeated("abc") == []
+    assert repeated("abcbcda") == [["b", "c"], ["a"]]
