@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from worker.upstream.peers import Group
 from wproxy.config.model import Configuration, Location, Settings
-from wproxy.config.registry import ENTRIES, LOCATION, REGISTRY, SERVER, UPSTREAM
+from wproxy.config.registry import ENTRIES, LOCATION, REGISTRY, SERVER, UPSTREAM, Directive
 from wproxy.config.tree import Node
 from wproxy.explain import DEFAULT
 
@@ -26,21 +27,28 @@ def settings_of(location: Location, configuration: Configuration, group: Group |
 def settings_in(block: Settings, context: int, name: str, beside: int = 0) -> Iterator[dict[str, str]]:
     """Yield the settings of one block of that context, except those that are found in a block of the context `beside`."""
     values = vars(block)
-    for directive, rows in sorted(REGISTRY.items()):
-        for row in rows:
-            if not row.contexts & context or row.contexts & beside or row.inherit == "step" or row.name in _NO_SETTINGS:
-                continue
-            if row.block and not row.block & ENTRIES:
-                continue
-            attribute = row.attribute
-            nodes = block.written.get(attribute, ()) if attribute in values else ()
-            for node in nodes:
-                effect = "yes" if row.effective else "no"
-                yield {"block": name, "name": directive, "value": _words(node), "from": str(node.position), "effect": effect}
-            if nodes or row.default is None or (row.excludes and row.excludes in values):
-                continue
-            shown = row.default if isinstance(row.default, str) else " ".join(row.default)
-            yield {"block": name, "name": directive, "value": shown, "from": DEFAULT, "effect": "yes"}
+    for directive, row in _rows(context, beside, sum(map(len, REGISTRY.values()))):
+        attribute = row.attribute
+        nodes = block.written.get(attribute, ()) if attribute in values else ()
+        for node in nodes:
+            effect = "yes" if row.effective else "no"
+            yield {"block": name, "name": directive, "value": _words(node), "from": str(node.position), "effect": effect}
+        if nodes or row.default is None or (row.excludes and row.excludes in values):
+            continue
+        shown = row.default if isinstance(row.default, str) else " ".join(row.default)
+        yield {"block": name, "name": directive, "value": shown, "from": DEFAULT, "effect": "yes"}
+
+
+@lru_cache(8)
+def _rows(context: int, beside: int, known: int) -> tuple[tuple[str, Directive], ...]:
+    """Return the rows of settings in blocks of a context, by name. known: how many there are, as tables register late."""
+    return tuple(
+        (directive, row)
+        for directive, rows in sorted(REGISTRY.items())
+        for row in rows
+        if row.contexts & context and not row.contexts & beside and row.inherit != "step" and row.name not in _NO_SETTINGS
+        if not row.block or row.block & ENTRIES
+    )
 
 
 def _words(node: Node) -> str:
