@@ -102,25 +102,28 @@ def started(tmp_path):
         assert "Traceback" not in errors and "bug ended" not in errors, errors
 
 
+def links(pid):
+    """Where the descriptors of a process lead. One that is closed meanwhile is none, and a process that ends has none."""
+    found = []
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found.append((os.readlink(f"/proc/{pid}/fd/{name}"), os.stat(f"/proc/{pid}/fd/{name}").st_ino))
+            except FileNotFoundError:
+                pass
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
+
+
 def possessions(front):
     """What the family has that can leak: processes, kinds of descriptors of the master, memories and sockets that exist."""
-
-    def links(pid):
-        return [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
-
-    master = links(front.master.pid)
-    workers = [link for pid in front.worker_pids() for link in links(pid)]
+    family = front.family()
+    workers = [link for pid in front.worker_pids() for link, _ in links(pid)]
     return {
-        "processes": len(front.family()),
-        "descriptors": sorted(link.partition(":")[0].partition(" ")[0] for link in master),
-        "memories": len(
-            {
-                os.stat(f"/proc/{p.pid}/fd/{n}").st_ino
-                for p in front.family()
-                for n in os.listdir(f"/proc/{p.pid}/fd")
-                if os.readlink(f"/proc/{p.pid}/fd/{n}").startswith("/memfd")
-            }
-        ),
+        "processes": len(family),
+        "descriptors": sorted(link.partition(":")[0].partition(" ")[0] for link, _ in links(front.master.pid)),
+        "memories": len({inode for one in family for link, inode in links(one.pid) if link.startswith("/memfd")}),
         "of workers": len([link for link in workers if link.startswith(("pipe", "/memfd"))]),
     }
 
