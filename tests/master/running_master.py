@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from master import generation
+from master import generation, sockets
 from master.memory import Memory, NoMaster, open_memory_of
 from master.start_log import StartLog
 from master.supervise import supervise
@@ -64,6 +64,7 @@ def load(path: str) -> Any:
     if "bug" in written:
         raise KeyError(written["bug"])
     sys.modules["master.transaction"].READY_TIMEOUT = written.get("ready_timeout", 10.0)  # type: ignore[attr-defined]
+    sockets.BIND_PAUSE = written.get("bind_pause", 0.05)
     generation.STRAGGLER_TIMEOUT = written.get("straggler_timeout", 5.0)
     prefix = os.path.dirname(path) + "/"
     listeners = tuple(

@@ -113,6 +113,7 @@ def test_a_wrong_configuration_is_told_with_its_place_and_without_a_traceback(un
 
 
 def test_a_used_port_is_told_with_its_place(unstarted):
+    unstarted.write(bind_pause=0.001)
     with socket.create_server(unstarted.address):
         _, told = unstarted.launch().communicate(timeout=60)
     assert told == (
@@ -161,6 +162,7 @@ def test_warnings_are_told_at_the_start_and_logged(unstarted):
 def test_the_reason_of_a_failed_start_is_on_stderr_and_in_both_logs(unstarted, tmp_path):
     early = tmp_path / "early.log"
     unstarted.words = (str(early),)
+    unstarted.write(bind_pause=0.001)
     reason = f"bind() to {unstarted.address} failed (98: Address already in use)"
     with socket.create_server(unstarted.address):
         _, told = unstarted.launch().communicate(timeout=60)
