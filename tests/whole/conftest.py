@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import harness
 import pytest
-from harness import BACKENDS, Program, Wproxy, adopt_orphans, descendants, until
+from harness import BACKENDS, ENVIRONMENT, ROOT, Program, Wproxy, adopt_orphans, descendants, until
+from prepared import Prepared
 from recorder import Recorder
 
 from bench.ports import free_port
@@ -34,12 +36,21 @@ def real_servers() -> Iterator[dict[str, Program]]:
         program.end()
 
 
+@pytest.fixture(scope="package", autouse=True)
+def prepared_process(adopted_orphans: None) -> Iterator[Prepared]:
+    """Becomes most of the programs that tests start."""
+    harness.prepared = Prepared(ENVIRONMENT, ROOT)
+    yield harness.prepared
+    harness.prepared.end()
+    harness.prepared = None
+
+
 @pytest.fixture(scope="module", autouse=True)
-def nothing_is_left_behind(adopted_orphans: None, real_servers: dict[str, Program]) -> Iterator[None]:
+def nothing_is_left_behind(prepared_process: Prepared, real_servers: dict[str, Program]) -> Iterator[None]:
     """After a module, no process is there that was not there before, but for the applications."""
     before = descendants()
     yield
-    kept = {program.pid for program in real_servers.values()}
+    kept = {program.pid for program in real_servers.values()} | {prepared_process.pid}
 
     def strangers() -> list[str]:
         return [

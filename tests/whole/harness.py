@@ -14,12 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
+from prepared import Adopted, Prepared
 
 from bench.ports import free_port
 from master.memory import NoMaster, open_memory_of
@@ -95,19 +97,28 @@ def descendants() -> set[psutil.Process]:
 _OURS: set[int] = set()
 
 
+# Becomes what begins with COMMAND, where that is not what a test is about; there is one while pytest runs.
+prepared: Prepared | None = None
+
+
 class Program:
     """A child process with its output in a file; ended by its pid."""
 
-    def __init__(self, command: Sequence[str], directory: Path, cwd: Path = ROOT) -> None:
+    def __init__(self, command: Sequence[str], directory: Path, cwd: Path = ROOT, is_prepared: bool = False) -> None:
+        """is_prepared: for a command that begins with COMMAND."""
         directory.mkdir(parents=True, exist_ok=True)
         name = f"{Path(command[0]).name}-{random.randrange(1 << 32):08x}"
         self.command = list(command)
         self.output_path = directory / f"{name}.output"
         self.error_path = directory / f"{name}.errors"
         with self.output_path.open("wb") as output, self.error_path.open("wb") as errors:
-            self.popen = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=ENVIRONMENT, cwd=cwd
-            )
+            self.popen: Adopted | subprocess.Popen[bytes]
+            if is_prepared and prepared is not None:
+                self.popen = prepared.become(self.command, cwd, output, errors)
+            else:
+                self.popen = subprocess.Popen(
+                    self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=ENVIRONMENT, cwd=cwd
+                )
         self.pid = self.popen.pid
         _OURS.add(self.pid)
 
@@ -176,6 +187,28 @@ def wproxy(*arguments: str, cwd: Path | str = ROOT, seconds: float = 30.0) -> Fi
     )
     cpu = cpu_of_ended_children() - before
     return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - began, cpu)
+
+
+def prepared_wproxy(*arguments: str, seconds: float = 30.0) -> Finished:
+    """Do the same by a fork, for a test that is not about the command: without the imports, and what it leaves behind may keep its output."""
+    if prepared is None:
+        return wproxy(*arguments, seconds=seconds)
+    began, before = time.monotonic(), cpu_of_ended_children()
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        command = prepared.become([*COMMAND, *arguments], ROOT, output, errors)
+        _OURS.add(command.pid)
+        try:
+            command.wait(seconds)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            command.wait()
+            raise
+        said = []
+        for file in (output, errors):
+            file.seek(0)
+            said.append(file.read().decode())
+    cpu = cpu_of_ended_children() - before
+    return Finished(command.wait(), said[0], said[1], time.monotonic() - began, cpu)
 
 
 def cpu_of_ended_children() -> float:
@@ -266,11 +299,14 @@ class Wproxy:
     def start(self) -> Wproxy:
         """Start it, and return when it serves with all its workers."""
         self.write()
-        self.program = Program([*COMMAND, "start", "-c", str(self.file)], self.directory, cwd=self.house)
+        command = [*COMMAND, "start", "-c", str(self.file)]
+        self.program = Program(command, self.directory, cwd=self.house, is_prepared=self.house == ROOT)
         self.program.wait_for_address(self.port)
         until(self.pid_written, "a pid file")
         self.master = psutil.Process(int((self.directory / "wproxy.pid").read_text()))
         until(self.is_ready, lambda: f"a generation that serves:\n{self.error_log}")
+        if self.daemon:
+            assert self.program.wait() == 0  # until then the master has a parent, as if it ran in the foreground
         assert len(self.worker_pids()) == self.workers
         return self
 
@@ -338,7 +374,8 @@ class Wproxy:
 
     def command(self, name: str, *more: str) -> Finished:
         """`wproxy NAME -c FILE`."""
-        return wproxy(name, *more, "-c", str(self.file))
+        run = prepared_wproxy if self.house == ROOT else wproxy
+        return run(name, *more, "-c", str(self.file))
 
     def reload(self, http: str | None = None) -> Finished:
         """Change the configuration, and have it loaded."""

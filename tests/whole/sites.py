@@ -20,7 +20,8 @@ class Site:
         self.directory = file.parent
         # A test of ours may read what it has written itself; nginx's workers would be nobody.
         main = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-        self.program = Program([*COMMAND, "-p", f"{self.directory}/", "-c", str(file), "-g", main], self.directory)
+        command = [*COMMAND, "-p", f"{self.directory}/", "-c", str(file), "-g", main]
+        self.program = Program(command, self.directory, is_prepared=True)
         try:
             self.program.wait_for_address(port)
             until(lambda: is_ready(self.program.pid), lambda: f"a generation that serves:\n{self.errors}", 30)

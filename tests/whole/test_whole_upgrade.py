@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import ENVIRONMENT, Wproxy, is_alive, title, until, wproxy
+from harness import ENVIRONMENT, Wproxy, is_alive, title, until
 from recorder import Conversation, Received, Recorder
 from traffic import Traffic, backend, configuration
 from wire import Load, Wire, ask, request_bytes
@@ -38,7 +38,7 @@ class Daemon(Wproxy):
 
     def start(self) -> "Daemon":
         self.write()
-        done = wproxy("start", "-c", str(self.file))
+        done = self.command("start")
         assert done.code == 0, done
         return self.follow()
 
