@@ -4,7 +4,9 @@ Theory of operation. Every connection is one coroutine, a task. All it can ask o
 direction, for so many seconds; `park` holds the `yield` by which it does.
 
 Rule 1. A descriptor is registered once and stays registered until it is closed; events are level-triggered. An event
-without a waiting task disarms that direction until a task parks on it: in steady state there is no epoll_ctl at all.
+without a waiting task disarms that direction until a task parks on it: in steady state there is no epoll_ctl at all. Only who
+reads all that arrives without a task, message by message, may ask to be told of arrivals (`Loop.listen_for_arrivals`): then the
+kernel need not look at the socket again to find that it is empty.
 
 Rule 2. A turn has two passes: first every event is dispatched (tasks become runnable, streams without a reader are told
 that something unexpected came), then the tasks run. So a pooled upstream connection that was closed by its peer is
@@ -40,15 +42,23 @@ WRITE: Final = 2
 _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
 _RDHUP: Final = select.EPOLLRDHUP
+_EDGE: Final = select.EPOLLET
 _FATAL: Final = select.EPOLLERR | select.EPOLLHUP
 _NOT_OUT: Final = ~_OUT
 _NOT_IN: Final = ~(_IN | _RDHUP)
 _NOT_READY: Final = ~(_IN | _OUT)
+# Of what is armed, what stays when something is added: so everybody who adds makes the stream level-triggered.
+_LEVEL: Final = ~(_RDHUP | _EDGE)
+
+# With the end of the stream, which may come with the last bytes and is no arrival of its own then.
+_ARRIVALS: Final = _IN | _RDHUP | _EDGE
+_IN_OR_EDGE: Final = _IN | _EDGE
 
 # The event of a unix socket, or of one whose both sides have ended.
 _IN_AND_END: Final = select.EPOLLIN | select.EPOLLHUP
 
 _MASKS: Final = (0, _IN, _OUT, _IN | _OUT)
+_MASKS_OR_EDGE: Final = (_EDGE, _IN | _EDGE, _OUT | _EDGE, _IN | _OUT | _EDGE)
 _FAR: Final = float("inf")
 _SWEEP_PAUSE: Final = 0.02
 
@@ -237,8 +247,19 @@ class Loop:
 
     def listen(self, stream: Waitable) -> None:
         """Have the stream's `unexpected` called for events, without a task parked on it."""
-        if not stream.armed & _IN:
-            self._arm(stream, (stream.armed & ~_RDHUP) | _IN)
+        if stream.armed & _IN_OR_EDGE != _IN:
+            self._arm(stream, (stream.armed & _LEVEL) | _IN)
+
+    def listen_for_arrivals(self, stream: Waitable) -> None:
+        """Have `unexpected` called once for each arrival, and now if there are bytes: it has to read all of them.
+
+        A read that returns less than was asked for has read all. Everything else makes the stream level-triggered again: an
+        event that is not plain readability, and whoever waits for the stream.
+        """
+        if stream.writer is None:
+            self._arm(stream, _ARRIVALS)
+        else:
+            self._arm(stream, (stream.armed & _LEVEL) | _IN)
 
     def ready(self, stream: Waitable) -> None:
         """Treat a stream as readable from the next turn on, as long as it `holds` something, regardless of epoll.
@@ -283,7 +304,7 @@ class Loop:
     def flush_soon(self, stream: Waitable) -> None:
         """Have the stream's `flush` called as soon as its socket takes bytes."""
         if not stream.armed & _OUT:
-            self._arm(stream, (stream.armed & ~_RDHUP) | _OUT)
+            self._arm(stream, (stream.armed & _LEVEL) | _OUT)
 
     # The loop.
 
@@ -416,8 +437,8 @@ class Loop:
                 if events & READ:
                     stream.reader = task
             wanted = _MASKS[events]
-            if stream.armed & wanted != wanted:
-                self._arm(stream, (stream.armed & ~_RDHUP) | wanted)
+            if stream.armed & _MASKS_OR_EDGE[events] != wanted:
+                self._arm(stream, (stream.armed & _LEVEL) | wanted)
 
     def _let_pass(self, task: Task, deadline: float) -> None:
         """Park a task that waits for nothing but this time."""
@@ -500,6 +521,8 @@ class Loop:
 
     def _unexpected(self, stream: Waitable, mask: int) -> None:
         """Handle an event that no task waits for: the stream may handle it; otherwise it is disarmed."""
+        if stream.armed & _EDGE:
+            self._arm(stream, _IN)  # the end that has come with the last bytes is reported once more
         if stream.unexpected is None or mask == _OUT or not stream.unexpected(stream):
             self._decline(stream, mask)
 

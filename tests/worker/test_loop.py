@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+from contextlib import suppress
 
 import pytest
 from conversation import has_events
@@ -781,6 +782,108 @@ def test_a_stream_that_listens_is_told_of_what_comes(bench):
     bench.turn(2)
     assert bench.notes == [b"unheard", b"and more"]
     assert stream.armed & READ
+
+
+def listener_for_arrivals(bench, most: int = 100) -> tuple[Stream, socket.socket]:
+    """A stream whose arrivals are noted, and its other side. most: bytes that are read of each."""
+    stream, theirs = bench.pair()
+
+    def take(stream: Stream) -> bool:
+        bench.notes.append(stream.recv(most))
+        return True
+
+    stream.unexpected = take
+    bench.loop.listen_for_arrivals(stream)
+    return stream, theirs
+
+
+def test_each_arrival_is_told_once(bench):
+    _, theirs = listener_for_arrivals(bench, most=1)
+    for data in (b"ab", b"cd"):
+        theirs.send(data)
+        bench.turn(3)
+    assert bench.notes == [b"a", b"b"], "what is left unread is no arrival"
+
+
+def test_what_had_come_before_anybody_listened_for_arrivals_is_told(bench):
+    stream, theirs = bench.pair()
+    theirs.send(b"before")
+    bench.turn(2)
+    stream.unexpected = lambda stream: bool(bench.notes.append(stream.recv(100))) or True
+    bench.loop.listen_for_arrivals(stream)
+    bench.turn(2)
+    assert bench.notes == [b"before"]
+
+
+def test_an_end_that_came_with_the_last_bytes_is_told_after_them(bench):
+    _, theirs = listener_for_arrivals(bench)
+    theirs.send(b"last words")
+    theirs.shutdown(socket.SHUT_WR)
+    bench.turn()
+    assert bench.notes == [b"last words"]
+    bench.turn()
+    assert bench.notes == [b"last words", b""]
+
+
+def test_a_task_that_parks_where_arrivals_were_told_is_woken_for_what_is_unread(bench):
+    stream, theirs = listener_for_arrivals(bench, most=1)
+    theirs.send(b"ab")
+    bench.turn(2)
+    stream.unexpected = None
+
+    async def wait() -> None:
+        for _ in range(2):
+            await park(stream, READ, 5.0)
+            bench.notes.append("readable")
+
+    bench.spawn(wait())
+    bench.turn(4)
+    assert bench.notes == [b"a", "readable", "readable"], "it has read nothing, and is told so again"
+
+
+def test_who_listens_where_arrivals_were_told_is_told_of_what_is_unread(bench):
+    stream, theirs = listener_for_arrivals(bench, most=1)
+    theirs.send(b"abc")
+    bench.turn(2)
+    bench.loop.listen(stream)
+    bench.turn(2)
+    assert bench.notes == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("parked_first", [True, False])
+def test_a_writer_does_not_hide_arrivals_from_who_listens_for_them(bench, parked_first):
+    stream, theirs = bench.pair()
+    with suppress(BlockingIOError):
+        while True:
+            stream.send(bytes(65536))
+
+    def take(stream: Stream) -> bool:
+        bench.notes.append(stream.recv(100))
+        return True
+
+    async def write() -> None:
+        await park(stream, WRITE, 10)
+        bench.notes.append("room")
+
+    stream.unexpected = take
+    if not parked_first:
+        bench.loop.listen_for_arrivals(stream)
+    bench.spawn(write())
+    bench.turn()
+    if parked_first:
+        bench.loop.listen_for_arrivals(stream)
+    for number in range(2):
+        theirs.send(b"%d" % number)
+        bench.turn(2)
+    assert bench.notes == [b"0", b"1"]
+    theirs.setblocking(False)
+    with suppress(BlockingIOError):
+        while theirs.recv(1 << 20):
+            pass
+    bench.turn(2)
+    theirs.send(b"2")
+    bench.turn(2)
+    assert bench.notes == [b"0", b"1", "room", b"2"]
 
 
 def test_room_for_what_is_written_does_not_hide_what_has_come(bench):

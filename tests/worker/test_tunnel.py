@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import socket
+from contextlib import suppress
 
 import pytest
 from conversation import SERVER, End, Stage, chunks, error_page, get, ok, sent_up, to_client
 
+from worker.loop import Loop, Waitable
 from worker.pipes import pool
 from worker.stream import HEAD_CHUNK, SMALL_CHUNK
 
@@ -205,6 +208,24 @@ def test_last_words_and_the_end_at_once_are_delivered(stage, side):
     first.close()
     assert second.is_closed()
     assert second.take() == words[:50_000]
+    assert len(s.access_log()) == 1
+
+
+@pytest.mark.parametrize("size", [1, SMALL_CHUNK, SMALL_CHUNK + 1, HEAD_CHUNK])
+@pytest.mark.parametrize("side", ["client", "upstream"])
+def test_a_last_message_and_the_end_at_once_are_delivered(stage, side, size):
+    """After others: then one event tells of both."""
+    s, client, upstream = tunnel(stage)
+    first, second = (client, upstream) if side == "client" else (upstream, client)
+    first.send(b"not the last")
+    second.receives(b"not the last")
+    words = os.urandom(size)
+    first.sock.sendall(words)
+    first.sock.close()
+    first.over = True
+    s.settle()
+    assert second.is_closed()
+    assert second.take() == words
     assert len(s.access_log()) == 1
 
 
@@ -439,6 +460,54 @@ def test_a_message_of_the_size_of_a_read_arrives_whole(stage, size):
         upstream.receives(message)
         upstream.send(message)
         client.receives(message)
+
+
+class Levels(Loop):
+    """A loop that tells of unread bytes in each turn, also those who would be told of arrivals."""
+
+    def listen_for_arrivals(self, stream: Waitable) -> None:
+        self.listen(stream)
+
+
+def talk(s: Stage, client: End, upstream: End, seed: int) -> tuple[object, ...]:
+    """Both sides say and read this and that, and one of them leaves; return what could be seen of it."""
+    chance = random.Random(seed)
+    ends = (client, upstream)
+    said, heard = (bytearray(), bytearray()), (bytearray(), bytearray())
+    deaf = [chance.random() < 0.2 for _ in ends]
+    for _ in range(chance.randrange(1, 60)):
+        side = chance.randrange(2)
+        size = chance.choice((1, 70, 70, 70, SMALL_CHUNK, SMALL_CHUNK + 1, HEAD_CHUNK, HEAD_CHUNK + 1, 100_000))
+        message = chance.randbytes(size)
+        with suppress(BlockingIOError):
+            said[side].extend(message[: ends[side].sock.send(message)])
+        if chance.random() < 0.7:
+            s.settle()
+        if not deaf[side]:
+            heard[side].extend(ends[side].take())
+    for end, words in ((client, heard[0]), (upstream, heard[1])):
+        words.extend(end.take())
+    assert heard == (said[1], said[0]), "all that was said, and nothing else"
+    last = chance.randrange(2)
+    words = chance.randbytes(chance.choice((0, 1, 70, SMALL_CHUNK, SMALL_CHUNK + 1, HEAD_CHUNK)))
+    ends[last].sock.sendall(words)
+    ends[last].sock.shutdown(socket.SHUT_WR)
+    s.settle()
+    for end in ends:
+        s.until(lambda end=end: end.pull() is not None and end.saw_end, "it was not told of the end")
+    assert ends[1 - last].take() == words
+    return said, s.statuses(), [line["body_bytes_sent"] for line in s.access_log()], s.error_log()
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_tunnel_that_is_told_of_arrivals_carries_what_one_does_that_is_told_of_unread_bytes(stage, monkeypatch, tcp):
+    for seed in range(12):
+        seen = []
+        for loop in (Loop, Levels):
+            monkeypatch.setattr("conversation.Loop", loop)
+            s, client, upstream = tunnel(stage, tcp=tcp)
+            seen.append(talk(s, client, upstream, seed))
+        assert seen[0] == seen[1], seed
 
 
 REST = [

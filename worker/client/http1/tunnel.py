@@ -87,15 +87,13 @@ class _Direction:
             self._listen()
 
     def relay(self, source: Stream) -> bool:
-        """Read the bytes that have arrived and send them on (Stream.unexpected).
+        """Read the bytes that have arrived and send them on (Stream.unexpected); both streams are those of their descriptors.
 
+        As `Stream.recv` and `send` do, without the calls: 900 of 5,800 instructions.
         Always return True: if the loop is not to report more, it finds no callback the next time.
         """
-        most = self._most
-        fd = source.kernel_fd
         try:
-            # As `Stream.recv` and `send` do, without the calls: 900 of 5,800 instructions.
-            data = _read(fd, most) if fd >= 0 else source.recv(most)
+            data = _read(source.kernel_fd, self._most)
         except BlockingIOError:
             return True
         except OSError:
@@ -105,27 +103,58 @@ class _Direction:
             return True
         size = len(data)
         self.moved += size
-        # For most messages all goes at once.
-        target = self._target
-        fd = target.kernel_fd
         try:
-            sent = _write(fd, data) if fd >= 0 else target.send(data)
+            sent = _write(self._target.kernel_fd, data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self._finish(CLOSED)
             return True
         self._traffic.last = self._clock.now
-        if sent < size or size >= most:
-            if sent == size and most < HEAD_CHUNK:
-                self._most = HEAD_CHUNK  # there is more, perhaps, which the loop reports
-            else:
-                self._take_over(data[sent:])
+        if sent < size or size >= self._most:
+            self._go_on(data, sent)
         return True
 
+    def relay_between_streams(self, source: Stream) -> bool:
+        """As `relay`, where one of the streams changes its bytes on their way."""
+        try:
+            data = source.recv(self._most)
+        except BlockingIOError:
+            return True
+        except OSError:
+            data = b""
+        if not data:
+            self._finish(CLOSED)
+            return True
+        self.moved += len(data)
+        try:
+            sent = self._target.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._finish(CLOSED)
+            return True
+        self._traffic.last = self._clock.now
+        if sent < len(data) or len(data) >= self._most:
+            self._go_on(data, sent)
+        return True
+
+    def _go_on(self, data: bytes, sent: int) -> None:
+        """Continue after a message that was not sent whole, or that has filled the buffer of the read."""
+        if sent == len(data) and self._most < HEAD_CHUNK:
+            self._most = HEAD_CHUNK
+            self._listen()  # there is more, perhaps, which the loop reports
+        else:
+            self._take_over(data[sent:])
+
     def _listen(self) -> None:
-        self._source.unexpected = self.relay
-        self._source.loop.listen(self._source)
+        source = self._source
+        if source.kernel_fd >= 0 and self._target.kernel_fd >= 0:
+            source.unexpected = self.relay
+            source.loop.listen_for_arrivals(source)
+        else:
+            source.unexpected = self.relay_between_streams
+            source.loop.listen(source)
 
     def _take_over(self, data: bytes) -> None:
         """Let a task continue, which has its first turn in this turn of the loop."""
