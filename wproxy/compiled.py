@@ -68,6 +68,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "worker.client.http1.new_request",
         "worker.client.http1.repeated_answer",
         "worker.client.http1.repeated_exchange",
+        "worker.client.http1.repeated_passage",
         "worker.client.http1.repeated_visit",
         "worker.client.http1.response",
         "worker.client.http1.serve",

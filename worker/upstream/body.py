@@ -129,8 +129,7 @@ class ResponseBody:
         """
         if self.failure is not None:
             raise _broken(self.failure)
-        framing = self._framing
-        left = framing.unframed
+        left = self._framing.unframed
         try:
             # One more would be surplus.
             moved = pipe.fill(self.stream.kernel_fd, most if most <= left else left + 1)
@@ -141,6 +140,12 @@ class ResponseBody:
         if not moved:
             self._end_of_stream()
             return 0
+        return self.filled(pipe, moved)
+
+    def filled(self, pipe: Pipe, moved: int) -> int:
+        """Note that so many bytes have been moved into a pipe, at most one too many; return how many are of the body."""
+        framing = self._framing
+        left = framing.unframed
         self.wire_bytes += moved
         if moved > left:
             self.spoiled, self.surplus = True, MORE_THAN_LENGTH

@@ -272,6 +272,15 @@ class ProxiedBody:
         request.bytes_sent += sent
         return self.is_over and self._pipe is None
 
+    def take_over(self, pipe: Pipe) -> None:
+        """Take a pipe into which bytes of the body have been moved, which the body has noted."""
+        if self.body.finished:
+            self._end()
+        if pipe.held:
+            self._pipe = pipe
+        else:
+            pool.give_back(pipe)
+
     def _receive(self, by_kernel: bool) -> bool:
         """Take the bytes that are there from the upstream; return False when they are to be waited for. Raises UpstreamFailure.
 

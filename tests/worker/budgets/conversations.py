@@ -55,6 +55,9 @@ Connection = ""
 [http.server.location."/roomy"]
 proxy_pass = "http://roomy"
 proxy_socket_rcvbuf = "1m"
+[http.server.location."/packed"]
+proxy_pass = "http://roomy"
+proxy_socket_rcvbuf = "1m"
 gzip = "on"
 gzip_types = "text/plain"
 [http.server.location."/tunnel"]
@@ -158,7 +161,7 @@ def roomy(number: int) -> bytes:
 
 
 def packed(number: int) -> bytes:
-    return head("/roomy", "Accept-Encoding: gzip")
+    return head("/packed", "Accept-Encoding: gzip")
 
 
 def sent_file(number: int) -> bytes:

@@ -45,6 +45,7 @@ class Performance:
         clients = self.stage.worker.clients
         self.seen.append((clients.count(), clients.begun, clients.requests, clients.open, clients.count_tunnels()))
         for group in self.stage.worker.groups.values():
+            group.publish()  # what is counted now and then is counted now
             for peer in group.peers:
                 counters = peer.counters
                 self.seen.append((peer.connections, len(peer.idle), counters.requests, counters.received, counters.sent))

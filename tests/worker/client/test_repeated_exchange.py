@@ -24,10 +24,11 @@ class Play(Performance):
 
     warm_up = 3
 
-    def __init__(self, stage: Stage, learns: bool, request: bytes, answer: bytes, tcp: bool) -> None:
+    def __init__(self, stage: Stage, learns: bool, request: bytes, answer: bytes, buffers: int) -> None:
+        """buffers: the size of those between the client and the worker, over TCP; 0: they are connected by unix sockets."""
         super().__init__(stage, request, answer, learns)
         self.repetitions = 0
-        self.client = stage.client(tcp=tcp, receive_buffer=4096 if tcp else 0, send_buffer=4096 if tcp else 0)
+        self.client = stage.client(tcp=buffers > 0, receive_buffer=buffers, send_buffer=buffers)
         for _ in range(self.warm_up):
             self.ask()
             self.reply()
@@ -470,7 +471,7 @@ def performed(
     act: Act,
     request: bytes,
     answer: bytes = b"",
-    tcp: bool = False,
+    buffers: int = 0,
     play_of: type[Play] = Play,
     **more,
 ) -> Play:
@@ -478,7 +479,7 @@ def performed(
     with pytest.MonkeyPatch.context() as patch:
         stage = Stage(patch, str(directory), **more)
         try:
-            play = play_of(stage, learns, request, answer or ok(), tcp)
+            play = play_of(stage, learns, request, answer or ok(), buffers)
             act(play)
             play.result = play.end()
         except BaseException:
@@ -597,7 +598,7 @@ def test_a_client_that_does_not_read_gets_all_answers(tmp_path: Path):
         p.look()
         p.reply()
 
-    assert both(tmp_path, act, get(), answer=ok(b"x" * 2000), tcp=True).repetitions
+    assert both(tmp_path, act, get(), answer=ok(b"x" * 2000), buffers=4096).repetitions
 
 
 # Answers that are always the same.

@@ -273,7 +273,7 @@ def test_a_client_that_does_not_read_gets_all_answers(tmp_path: Path):
         p.look()
         p.reply()
 
-    assert both(tmp_path, act, b"", answer=ok(b"x" * 2000), tcp=True, play_of=Varied).repetitions
+    assert both(tmp_path, act, b"", answer=ok(b"x" * 2000), buffers=4096, play_of=Varied).repetitions
 
 
 def test_answers_that_differ_each_time_are_not_expected_to_be_the_same(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from worker.client.http1.connection import Connection
 from worker.client.http1.repeated_exchange import learn_exchange
+from worker.client.http1.repeated_passage import is_passed_on, may_pass_on, pass_on
 from worker.client.http1.repeated_visit import note_visit
 from worker.client.http1.varied_exchange import learn_varied_exchange
 from worker.upstream.passing import Passing
@@ -31,18 +32,21 @@ def learning_exchanges(passing: Passing) -> tuple[Learn | None, Learn | None]:
         return learning_fastcgi(passing), None
     if passing.protocol is not HTTP1 or not passing.is_pooled or not passing.group.keepalive:
         return None, None
+    passes_on = may_pass_on(passing)
 
     def learn(exchange: Exchange, request: Request, response: Response) -> Repetition | None:
         assert isinstance(exchange, Connection)
         if not request.keepalive:
             note_visit(passing, exchange, request, response)
             return None
+        passage = pass_on if passes_on and is_passed_on(passing, exchange, request) else None
         if request.fields.form is not None:
-            return learn_varied_exchange(passing, exchange, request, response)
-        return learn_exchange(passing, exchange, request, response)
+            return learn_varied_exchange(passing, exchange, request, response, passage)
+        return learn_exchange(passing, exchange, request, response, passage)
 
     def learn_varied(exchange: Exchange, request: Request, response: Response) -> Repetition | None:
         assert isinstance(exchange, Connection)
-        return learn_varied_exchange(passing, exchange, request, response)
+        passage = pass_on if passes_on and is_passed_on(passing, exchange, request) else None
+        return learn_varied_exchange(passing, exchange, request, response, passage)
 
     return learn, learn_varied

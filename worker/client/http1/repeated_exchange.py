@@ -16,6 +16,7 @@ and to its location, which do not change. An answer with another head that the u
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from worker.client.ending import finish
@@ -41,11 +42,17 @@ from wproxy.route import Repetition
 # In the cache of an answer's head: that it has come.
 _HAS_COME: Final = object()
 
+# Passes on the answer of a repeated exchange: gets the connections of the client and of the upstream, and what the latter has
+# said so far, the known head and a part of the body; returns None when all of it is out and counted, otherwise what is left.
+Passage = Callable[["RepeatedExchange", Connection, HTTP1Connection, bytes], Response | None]
 
-def learn_exchange(passing: Passing, connection: Connection, request: Request, response: Response) -> RepeatedExchange | None:
+
+def learn_exchange(
+    passing: Passing, connection: Connection, request: Request, response: Response, passage: Passage | None
+) -> RepeatedExchange | None:
     """Return the repetition of a request that has just been answered; None if the next one may get another answer.
 
-    Its head is the last one that the connection has taken.
+    Its head is the last one that the connection has taken. passage: passes on the body of its answer, if that comes later.
     """
     answer = request.upstream_head
     if (
@@ -53,13 +60,13 @@ def learn_exchange(passing: Passing, connection: Connection, request: Request, r
         or not may_be_repeated(passing, connection, request, response)
         or (request.body is not None and (request.body.data is None or request.body.kept is not None))
         or not isinstance(answer, ResponseHead)
-        or not is_plain_answer(answer, response)
+        or not is_expected(answer, response, passage)
     ):
         return None
     upstream_head = remembered_head(connection, request, passing.head_plan)
     if upstream_head is None:
         return None
-    return RepeatedExchange(passing, request, upstream_head, answer, response.fields)
+    return RepeatedExchange(passing, request, upstream_head, answer, response.fields, passage)
 
 
 def may_be_repeated(passing: Passing, connection: Connection, request: Request, response: Response) -> bool:
@@ -100,10 +107,10 @@ def has_come(answer: ResponseHead) -> bool:
     return False
 
 
-def is_plain_answer(answer: ResponseHead, response: Response) -> bool:
-    """Whether an answer has come as a whole, on a connection that is kept, and may do so again."""
+def is_expected(answer: ResponseHead, response: Response, passage: Passage | None) -> bool:
+    """Whether an answer has come on a connection that is kept, as a whole, or with a rest that is passed on; so it may again."""
     size = answer.plain_length
-    return size == len(response.body) and answer.keeps_alive and size + len(answer.block) <= HEAD_CHUNK
+    return answer.keeps_alive and (passage is not None or (size == len(response.body) and size + len(answer.block) <= HEAD_CHUNK))
 
 
 def remembered_head(connection: Connection, request: Request, key: object) -> bytes | None:
@@ -121,16 +128,23 @@ class RepeatedExchange(Repetition):
     """A request that repeats itself, with what does not change.
 
     upstream_head: what goes to the upstream. answer: the last head that has come back; fields: those for the client; variant:
-    that of its head. While a repetition is under way: started: since when; peer, upstream: where it was sent, the latter None
-    if there is no connection; body: the bytes of its body.
+    that of its head. passage: passes on a body that comes after this head. While a repetition is under way: started: since when;
+    peer, upstream: where it was sent, the latter None if there is no connection; body: the bytes of its body.
     """
 
-    __slots__ = ("answer", "body", "fields", "passing", "peer", "started", "upstream", "upstream_head", "variant")
+    __slots__ = ("answer", "body", "fields", "passage", "passing", "peer", "started", "upstream", "upstream_head", "variant")
 
     def __init__(
-        self, passing: Passing, request: Request, upstream_head: bytes, answer: ResponseHead, fields: ResponseFields
+        self,
+        passing: Passing,
+        request: Request,
+        upstream_head: bytes,
+        answer: ResponseHead,
+        fields: ResponseFields,
+        passage: Passage | None = None,
     ) -> None:
         self.passing = passing
+        self.passage = passage
         self.upstream_head: bytes = upstream_head
         self.answer = answer
         self.fields = fields
@@ -219,6 +233,11 @@ class RepeatedExchange(Repetition):
                 leave(attempt_of(connection.request or self.hand_over(connection)))
                 raise
             if answer[:answer_size] != block or len(answer) != whole_answer or connection.request is not None:
+                if self.passage is not None and answer[:answer_size] == block and connection.request is None:
+                    response = self.passage(self, connection, upstream, answer)
+                    if response is None:
+                        continue
+                    return response
                 if connection.request is not None or not self.knows(answer, upstream.chunk):
                     # An unknown answer, none, or somebody has asked for the request.
                     upstream.unread = answer
@@ -275,7 +294,7 @@ class RepeatedExchange(Repetition):
         fields: ResponseFields | None = head.cache.get(passing.answer_plan)
         if fields is None or not head.keeps_alive or is_unusual(passing, head):
             return False
-        self.answer, self.fields = head, fields
+        self.answer, self.fields, self.passage = head, fields, None
         return True
 
     def hand_over(self, exchange: Exchange) -> Request:

@@ -13,7 +13,7 @@ from worker.client.http1.repeated_exchange import (
     attempt_of,
     go_on,
     has_come,
-    is_plain_answer,
+    is_expected,
     may_be_repeated,
     remembered_head,
 )
@@ -74,7 +74,7 @@ def note_visit(passing: Passing, connection: Connection, request: Request, respo
         or not plan.by_address
         or not may_be_repeated(passing, connection, request, response)
         or not isinstance(answer, ResponseHead)
-        or not is_plain_answer(answer, response)
+        or not is_expected(answer, response, None)
     ):
         return
     if not has_come(answer):

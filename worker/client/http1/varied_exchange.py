@@ -14,7 +14,7 @@ answer whose head has come before.
 from __future__ import annotations
 
 from worker.client.http1.connection import Connection
-from worker.client.http1.repeated_exchange import RepeatedExchange, has_come, is_plain_answer, may_be_repeated
+from worker.client.http1.repeated_exchange import Passage, RepeatedExchange, has_come, is_expected, may_be_repeated
 from worker.http1.head_shape import HeadShape
 from worker.http1.response import ResponseHead
 from worker.upstream.passing import Passing
@@ -26,11 +26,11 @@ from wproxy.regex import RegexTimedOut
 
 
 def learn_varied_exchange(
-    passing: Passing, connection: Connection, request: Request, response: Response
+    passing: Passing, connection: Connection, request: Request, response: Response, passage: Passage | None
 ) -> VariedExchange | None:
     """Return what serves requests that have the form of one that has just been answered; None if the next may be another case.
 
-    Its head is the last one that the connection has taken.
+    Its head is the last one that the connection has taken. passage: as in `learn_exchange`.
     """
     answer = request.upstream_head
     if not isinstance(answer, ResponseHead) or not has_come(answer):
@@ -49,10 +49,10 @@ def learn_varied_exchange(
         or request.fields.content_length >= 0
         or not isinstance(plan, HTTP1HeadPlan)
         or not may_be_repeated(passing, connection, request, response)
-        or not is_plain_answer(answer, response)
+        or not is_expected(answer, response, passage)
     ):
         return None
-    return VariedExchange(passing, request, answer, response, shape, common, server)
+    return VariedExchange(passing, request, answer, response, passage, shape, common, server)
 
 
 class VariedExchange(RepeatedExchange):
@@ -66,6 +66,7 @@ class VariedExchange(RepeatedExchange):
         request: Request,
         answer: ResponseHead,
         response: Response,
+        passage: Passage | None,
         shape: HeadShape,
         common: ComposedForm,
         server: Server,
@@ -73,7 +74,7 @@ class VariedExchange(RepeatedExchange):
         plan = passing.head_plan
         assert isinstance(plan, HTTP1HeadPlan)
         upstream_head = plan.head_of_form(common, request.line, request.fields.varied)
-        super().__init__(passing, request, upstream_head, answer, response.fields)
+        super().__init__(passing, request, upstream_head, answer, response.fields, passage)
         self.plan = plan
         self.shape = shape
         self.common = common
