@@ -50,8 +50,9 @@ _NOT_READY: Final = ~(_IN | _OUT)
 # Of what is armed, what stays when something is added: so everybody who adds makes the stream level-triggered.
 _LEVEL: Final = ~(_RDHUP | _EDGE)
 
-# With the end of the stream, which may come with the last bytes and is no arrival of its own then.
-_ARRIVALS: Final = _IN | _RDHUP | _EDGE
+# With the end of the stream, which may come with the last bytes and is no arrival of its own then, and with urgent bytes (TCP's
+# URG): a read stops before one, whatever has come behind it.
+_ARRIVALS: Final = _IN | _RDHUP | select.EPOLLPRI | _EDGE
 _IN_OR_EDGE: Final = _IN | _EDGE
 
 # The event of a unix socket, or of one whose both sides have ended.
@@ -522,7 +523,7 @@ class Loop:
     def _unexpected(self, stream: Waitable, mask: int) -> None:
         """Handle an event that no task waits for: the stream may handle it; otherwise it is disarmed."""
         if stream.armed & _EDGE:
-            self._arm(stream, _IN)  # the end that has come with the last bytes is reported once more
+            self._arm(stream, _IN)  # what the next read leaves is reported once more: an end, bytes behind an urgent one
         if stream.unexpected is None or mask == _OUT or not stream.unexpected(stream):
             self._decline(stream, mask)
 

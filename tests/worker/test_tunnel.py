@@ -229,6 +229,21 @@ def test_a_last_message_and_the_end_at_once_are_delivered(stage, side, size):
     assert len(s.access_log()) == 1
 
 
+@pytest.mark.parametrize("side", ["client", "upstream"])
+def test_what_follows_an_urgent_byte_is_delivered_at_once(stage, side):
+    """A read ends before that byte, which itself is for nobody (as in nginx); more may have arrived behind it."""
+    s, client, upstream = tunnel(stage, tcp=True)
+    first, second = (client, upstream) if side == "client" else (upstream, client)
+    for _ in range(2):
+        first.send(b"as usual")
+        second.receives(b"as usual")
+        first.sock.sendall(b"before ")
+        first.sock.send(b"!", socket.MSG_OOB)
+        first.sock.sendall(b"behind")
+        s.settle()
+        assert second.take() == b"before behind"
+
+
 def test_last_words_for_a_slow_client_are_delivered_before_the_end(stage):
     s = stage(location=PASSES)
     client = s.client(send_buffer=4096)
