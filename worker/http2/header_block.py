@@ -2,7 +2,7 @@
 
 The static table and the Huffman code are those of the `hpack` package. The loop around them is ours, because its rules are (every
 error, http2-rules.md, "HPACK"): what hpack lets pass is refused (a third size update, integers beyond 2**21, Huffman padding of
-eight bits), a list that expands is given up, and a block that comes again costs one comparison.
+eight bits), a list that expands is given up, and a block that comes again costs one comparison, one with another :path three.
 
 A `HeaderDecoder` belongs to a connection and must see every block of it, whatever becomes of the stream (policy 3): the table
 of both sides stays the same only so. Any error is a ConnectionFault.
@@ -64,6 +64,9 @@ class HeaderDecoder:
         "_block_list",
         "_capacity",
         "_entries",
+        "_path_at",
+        "_path_end",
+        "_path_place",
         "_table_size",
         "never_indexed",
         "peer",
@@ -81,6 +84,8 @@ class HeaderDecoder:
         # The last block that left the table alone, and its list: the same bytes mean the same until the table changes.
         self._block: bytes | None = None
         self._block_list: HeaderList = []
+        # Where the string of its :path begins and ends, if that touches no table, and the field's place in the list. 0: nowhere.
+        self._path_at = self._path_end = self._path_place = 0
 
     def decode(self, block: bytes) -> HeaderList:
         """Return the fields of a whole block; raises ConnectionFault.
@@ -89,11 +94,36 @@ class HeaderDecoder:
         """
         if block == self._block:
             return self._block_list
-        self._block = None
         try:
+            if self._path_at and (varied := self._with_other_path(block, self._path_at)) is not None:
+                return varied
+            self._block = None
+            self._path_at = 0
             return self._decode(block)
         except (IndexError, HPACKDecodingError):
             raise ConnectionFault(COMPRESSION_ERROR, f"{self.peer} sent a field block that cannot be decoded") from None
+
+    def _with_other_path(self, block: bytes, at: int) -> HeaderList | None:
+        """Return the fields of a block that is the last one but for its :path, whose string is there; None if it is not.
+
+        Browsers and load generators send it as a literal between bytes that stay the same. Raises as `_decode`.
+        """
+        known = self._block
+        if known is None or block[:at] != known[:at]:
+            return None
+        path, end = _read_string(block, at)
+        if block[end:] != known[self._path_end :]:
+            return None
+        place = self._path_place
+        fields = self._block_list.copy()
+        name, before = fields[place]
+        size = self.size + len(path) - len(before)
+        if size > MAX_LIST_BYTES:
+            return None
+        fields[place] = (name, path)
+        self.size = size
+        self._block, self._block_list, self._path_end = block, fields, end
+        return fields
 
     def _decode(self, block: bytes) -> HeaderList:
         """Decode a block that is not the last one.
@@ -104,6 +134,7 @@ class HeaderDecoder:
         entries = self._entries
         never: set[bytes] = set()
         at = updates = 0
+        path_at = path_end = path_place = 0
         keeps_table = True
         end = len(block)
         while at < end:
@@ -138,6 +169,7 @@ class HeaderDecoder:
                 name = (_STATIC[index] if index <= _STATIC_LAST else entries[_STATIC_LAST - index])[0]
             else:
                 name, at = _read_string(block, at)
+            begin = at
             value, at = _read_string(block, at)
             field = (name, value)
             fields.append(field)
@@ -145,8 +177,11 @@ class HeaderDecoder:
                 if self._capacity:
                     self._add(field)
                     keeps_table = False  # a table without room stays as it is: empty
-            elif byte & 0x10:
-                never.add(name)
+            else:
+                if byte & 0x10:
+                    never.add(name)
+                if name == b":path":
+                    path_at, path_end, path_place = begin, at, len(fields) - 1
         if not fields and updates:
             raise IndexError  # a size update stands before a field
         # Nothing was copied for a field that came from a table: a block that expands a thousandfold has cost no memory yet.
@@ -157,6 +192,7 @@ class HeaderDecoder:
         if keeps_table:
             self._block = block
             self._block_list = fields
+            self._path_at, self._path_end, self._path_place = path_at, path_end, path_place
         return fields
 
     def _update_size(self, block: bytes, at: int, prefix: int) -> int:

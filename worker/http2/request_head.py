@@ -78,7 +78,7 @@ class RequestReader:
     offers_connect: whether SETTINGS_ENABLE_CONNECT_PROTOCOL was announced.
     """
 
-    __slots__ = ("_end_stream", "_fields", "_head", "_known_lines", "_places", "limits", "offers_connect")
+    __slots__ = ("_end_stream", "_fields", "_head", "_known_lines", "_path_place", "_places", "limits", "offers_connect")
 
     def __init__(self, limits: HeadLimits, offers_connect: bool = False) -> None:
         self.limits = limits
@@ -90,6 +90,8 @@ class RequestReader:
         self._head: RequestHead | None = None
         # The places of fields that mean nothing but their value among the lines; None until it is needed.
         self._places: dict[bytes, int] | None = None
+        # The place of :path in the last list that differed from the one before. Up to 3: a list that was read has four fields.
+        self._path_place = 0
 
     def read(self, fields: HeaderList, size: int, end_stream: bool) -> RequestHead:
         """Return the head that these fields are; raises ClientError.
@@ -142,6 +144,17 @@ class RequestReader:
         line, known_fields = known.line, known.fields
         if known.protocol is not None:
             return None
+        place = self._path_place
+        if (
+            fields[place][0] == b":path" == before[place][0]
+            and fields[place + 1 :] == before[place + 1 :]
+            and fields[:place] == before[:place]
+        ):
+            path = fields[place][1]
+            if len(line.method) + len(path) > self.limits.line:
+                return None
+            line = self._known_lines.get((line.method, path)) or self._read_line(line.method, path)
+            return RequestHead(line, known_fields, known.scheme, None)
         changed: list[int] = []
         for index, pair in enumerate(fields):
             old = before[index]
@@ -151,6 +164,7 @@ class RequestReader:
             if name != old[0]:
                 return None
             if name == b":path":
+                self._path_place = index
                 path = pair[1]
                 if len(line.method) + len(path) > self.limits.line:
                     return None

@@ -43,6 +43,7 @@ WORKLOADS = (
     "tls",
     "handshake",
     "h2",
+    "h2-varied",
     "h2-post",
     "grpc",
 )

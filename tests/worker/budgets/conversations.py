@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from typing import Protocol
 
 from conversation import Stage
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from worker.client.http1.serve import serve_connection
 from worker.client.preface import serve_clear
@@ -524,8 +526,8 @@ class Streams(Conversation):
     def round(self) -> None:
         (client,) = self.clients
         wire = b""
-        for _ in range(CLIENTS):
-            wire += h2_frame(1, 4 if self.BODY else 5, self.stream, self.BLOCK)
+        for number in range(CLIENTS):
+            wire += h2_frame(1, 4 if self.BODY else 5, self.stream, self.block(self.asked + number))
             if self.BODY:
                 wire += h2_frame(0, 1, self.stream, self.BODY)
             self.stream += 2
@@ -536,6 +538,10 @@ class Streams(Conversation):
         while self.answered < self.asked:
             self.received += client.recv(65536)
             self.read_frames()
+
+    def block(self, number: int) -> bytes:
+        """The field block of a request."""
+        return self.BLOCK
 
     def read_frames(self) -> None:
         """Count the streams that have ended with a body."""
@@ -555,6 +561,32 @@ class Posts(Streams):
     # :method POST, content-length 1024.
     BLOCK = b"\x83\x86\x04\x05/form\x01\x0fwww.example.com\x0f\x0d\x041024"
     BODY = b"x" * 1024
+
+
+class Browsed(Streams):
+    """A browser's requests for other pages: all fields but :path come from the table of the connection after the first."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.huffman = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
+        lines = (
+            line.partition(": ")
+            for line in (*BROWSER, "Referer: http://www.example.com/from/1", "Cookie: session=0123; theme=dark")
+        )
+        fields = ((":authority", "www.example.com"), *((name.lower(), value) for name, _, value in lines))
+        self.first = b"".join(b"\x40" + self.string(name) + self.string(value) for name, value in fields)
+        # The last entry of the table is 62.
+        self.others = bytes(0x80 | (61 + len(fields) - number) for number in range(len(fields)))
+
+    def string(self, text: str) -> bytes:
+        """A string of HPACK, of at most 126 bytes or letters."""
+        data = self.huffman.encode(text.encode())
+        assert len(data) < 127
+        return bytes([0x80 | len(data)]) + data
+
+    def block(self, number: int) -> bytes:
+        path = b"\x04" + self.string(f"/articles/{10_000_000 + number}")
+        return path + b"\x86\x82" + (self.others if number else self.first)
 
 
 class Calls(Streams):
@@ -658,5 +690,5 @@ def conversations(directory: str, meter: Meter, certificate: str, key: str) -> I
     tls = f'ssl_certificate = "{certificate}"\nssl_certificate_key = "{key}"'
     yield "tls", Encrypted(place("tls"), meter, small, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)
     yield "handshake", Handshakes(place("handshake"), meter, only_one, LISTEN='[["127.0.0.1:8080", "ssl"]]', SERVER=tls)
-    for name, kind in (("h2", Streams), ("h2-post", Posts), ("grpc", Calls)):
+    for name, kind in (("h2", Streams), ("h2-varied", Browsed), ("h2-post", Posts), ("grpc", Calls)):
         yield name, kind(place(name), meter, small, LISTEN='[["127.0.0.1:8080", "http2"]]')

@@ -141,6 +141,73 @@ def test_a_repeated_block_is_the_same_list_until_the_table_changes():
     assert decoder.decode(b"\xbe\x82") == [(b"c", b"d"), (b":method", b"GET")]
 
 
+def test_a_block_with_another_path_is_the_list_before_but_for_that():
+    decoder = HeaderDecoder()
+    decoder.decode(b"\x40\x01a\x01b")
+    first = decoder.decode(b"\x82\x04\x02/x\xbe")
+    second = decoder.decode(b"\x82\x04\x06/other\xbe")
+    assert second == [(b":method", b"GET"), (b":path", b"/other"), (b"a", b"b")]
+    third = decoder.decode(b"\x82\x04\x03/3d\xbe")
+    assert third == [(b":method", b"GET"), (b":path", b"/3d"), (b"a", b"b")]
+    assert third[2] is second[2] is first[2] and second is not third, "nothing else was decoded again"
+    assert decoder._path_end == 6
+    assert first[1] == (b":path", b"/x")
+    decoder.decode(b"\x40\x01c\x01d")
+    assert decoder.decode(b"\x82\x04\x05/last\xbe") == [(b":method", b"GET"), (b":path", b"/last"), (b"c", b"d")]
+
+
+def huffman(text: bytes) -> bytes:
+    return HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(text)
+
+
+# What is around a path: nothing of a table, an entry, a literal, one never to be indexed, one that is entered.
+AROUND = st.sampled_from(
+    (b"", b"\x82", b"\x82\xbe", b"\x00\x01a\x01b", b"\x10\x01c\x01d", b"\x40\x01e\x01f", b"\x04\x01/", b"\xbe\xbf", b"/x")
+)
+# The first byte of its literal: without an entry, never to be indexed, with an entry; by the name of another.
+KINDS = st.sampled_from((b"\x04", b"\x04", b"\x14", b"\x44", b"\x00\x05:path", b"\x0f\x00", b"\x05"))
+PATHS = st.sampled_from((
+    b"\x01/", b"\x00", b"\x05/page", b"\x7f\x00" + b"/" * 127, b"\x80", b"\x02/", b"\x81", b"\xff",
+    *(bytes([0x80 | len(coded := huffman(text))]) + coded for text in (b"/", b"/page/1", b"/page/10")),
+))  # fmt: skip
+PAGES = st.lists(st.tuples(AROUND, KINDS, PATHS, AROUND), max_size=3)
+
+
+def decoded(decoder: HeaderDecoder, block: bytes) -> object:
+    try:
+        fields = decoder.decode(block)
+    except ConnectionFault as fault:
+        return fault.code, fault.reason
+    return list(fields), decoder.size, decoder.never_indexed, repr(decoder)
+
+
+@given(PAGES, st.lists(st.tuples(st.integers(0, 2), PATHS), max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_blocks_mean_the_same_whatever_the_last_one_had_in_common(pages, steps):
+    """Beside a decoder that remembers no block."""
+    decoder, forgetful = HeaderDecoder(), HeaderDecoder()
+    for start in (b"\x40\x01g\x01h", b"\x40\x01i\x01j"):
+        assert decoded(decoder, start) == decoded(forgetful, start)
+    for number, path in steps:
+        if number < len(pages):
+            before, kind, _, after = pages[number]
+            forgetful._block, forgetful._path_at = None, 0
+            found = decoded(decoder, before + kind + path + after)
+            assert found == decoded(forgetful, before + kind + path + after)
+            if isinstance(found[0], int):
+                return
+
+
+def test_a_path_that_makes_a_list_too_large_is_refused_as_in_any_other_block():
+    decoder = HeaderDecoder()
+    decoder.decode(b"\x82\x04\x0212")
+    rest = header_block.MAX_LIST_BYTES - 127
+    length = bytes((0x7F, 0x80 | rest & 0x7F, 0x80 | rest >> 7 & 0x7F, rest >> 14))
+    with pytest.raises(ConnectionFault) as fault:
+        decoder.decode(b"\x82\x04" + length + b"x" * header_block.MAX_LIST_BYTES)
+    assert fault.value.reason == "client sent too large field list"
+
+
 def test_an_expanding_block_is_given_up_while_it_is_decoded():
     bomb = b"\x40\x01a\x7f\x81\x1e" + b"x" * 3968 + b"\xbe" * 100
     with pytest.raises(ConnectionFault) as fault:

@@ -449,6 +449,30 @@ def test_a_head_means_the_same_whatever_came_before_it(fields, steps):
         assert meaning(reader, fields, end_stream) == meaning(RequestReader(HeadLimits()), fields, end_stream)
 
 
+PATHS = st.sampled_from((b"/", b"/a?b", b"/%41", b"", b"*", b"no slash", b"/" * 9000))
+
+
+@given(st.lists(st.tuples(BASES, st.integers(0, 5), PATHS, st.booleans()), max_size=6))
+@settings(max_examples=150, deadline=None)
+def test_a_path_means_the_same_whatever_list_it_was_in_before(steps):
+    """Lists of several lengths, whose :path stands in several places."""
+    reader = RequestReader(HeadLimits())
+    for fields, place, path, is_short in steps:
+        others = [field for field in (fields[:4] if is_short else fields) if field[0] != b":path"]
+        varied = [*others[:place], (b":path", path), *others[place:]]
+        assert meaning(reader, varied, True) == meaning(RequestReader(HeadLimits()), varied, True)
+
+
+def test_another_path_with_another_method_is_another_method():
+    reader = RequestReader(HeadLimits())
+    for path in (b"/1", b"/2"):
+        assert reader.read([METHOD, SCHEME, AUTHORITY, (b":path", path)], 100, True).line.path == path
+    line = reader.read([(b":method", b"POST"), SCHEME, AUTHORITY, (b":path", b"/3")], 100, True).line
+    assert (line.method, line.path) == (b"POST", b"/3")
+    for path in (b"/4", b"/5"):
+        assert reader.read([METHOD, SCHEME, (b":path", path), (b"host", b"a")], 100, True).line.path == path
+
+
 def test_only_another_path_leaves_the_fields_as_they_are():
     reader = RequestReader(HeadLimits())
     fields = [*PSEUDO, (b"a", b"b"), (b"c", b"d"), (b"cookie", b"e")]
