@@ -15,6 +15,7 @@ import socket
 import struct
 import termios
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from worker.loop import WRITE, Loop, Waitable, park
@@ -35,6 +36,8 @@ _RTT, _RTTVAR, _SND_CWND, _RCV_SPACE = 15, 16, 18, 22
 
 # struct linger: on, with zero time.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
+# A plain number: that of the module is an object of an enumeration.
+_MSG_MORE: Final = int(socket.MSG_MORE)
 _read: Final[Callable[[int, int], bytes]] = os.read
 _write: Final[Callable[[int, bytes | memoryview], int]] = os.write
 _NONE: Final = bytes(4)  # the int that FIONREAD returns when nothing can be read
@@ -75,6 +78,19 @@ class Stream(Waitable):
     def send(self, data: bytes | memoryview, /) -> int:
         """Send what there is room for; return how many bytes that were. Raises BlockingIOError when there is none, OSError."""
         return _write(self.fd, data)
+
+    def send_ahead(self, data: bytes) -> int:
+        """Send as `send` does, with what follows: the kernel keeps it back until then, so that both go out together.
+
+        If nothing follows at once, `push` has to. One packet less, with its way to the other side, is 4 us of 56.
+        """
+        return self.sock.send(data, _MSG_MORE)
+
+    def push(self) -> None:
+        """Have the kernel send what it keeps back. A failure is met again by who sends next."""
+        if self.sock.family != socket.AF_UNIX:
+            with suppress(OSError):
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
     def room(self, seconds: float) -> Awaitable[None]:
         """Wait until the socket takes more. Raises TimedOut."""

@@ -6,8 +6,11 @@ receive, both logs and all counts must be the same; and the first one must have 
 
 from __future__ import annotations
 
+import os
 import random
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -635,3 +638,33 @@ RETURNS: dict[str, dict[str, object]] = {
 def test_a_repeated_request_for_the_same_answer_is_like_any_other(tmp_path: Path, name: str, settings: str):
     text = CONFIGURATION.replace('proxy_pass = "http://app"\n', "")
     assert both(tmp_path, ANSWERED_HERE[name], get(), text=text, **RETURNS[settings]).repetitions
+
+
+def test_the_head_of_a_file_is_not_kept_back_when_nothing_of_the_file_follows_it(tmp_path: Path):
+    """The kernel is told that more follows the head; if it does not, the head goes out all the same."""
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+
+    def act(p: Play) -> None:
+        real, calls = os.sendfile, 0
+
+        def sendfile(target: int, source: int, offset: int, count: int) -> int:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise BlockingIOError
+            if calls == 2:
+                with suppress(BlockingIOError):
+                    p.seen.append(p.client.sock.recv(4096, socket.MSG_PEEK)[:15])
+            return real(target, source, offset, count)
+
+        os.sendfile = sendfile
+        try:
+            p.ask()
+        finally:
+            os.sendfile = real
+        p.seen.append(calls > 1)
+        p.ask()
+
+    text = CONFIGURATION.replace('proxy_pass = "{scheme}://app"\n', f'root = "{tmp_path}"\n')
+    play = performed(tmp_path / "it", True, act, get(b"/file"), text=text, buffers=1 << 20)
+    assert b"HTTP/1.1 200 OK" in play.seen and True in play.seen and play.repetitions

@@ -382,6 +382,7 @@ PASSAGES: dict[str, Act] = {
     "many pieces": in_pieces(*range(5000, len(ANSWER), 7000)),
     "pauses": with_pauses(HEAD, 3000, 50_000),
     "a pause": with_pauses(60_000),
+    "a pause after the first read": with_pauses(2048),
     "pauses before the first and the last byte": with_pauses(HEAD, HEAD + 1, len(ANSWER) - 1),
     "silent after the head": silent_after(HEAD),
     "silent after the first read": silent_after(2048),

@@ -93,7 +93,7 @@ class RepeatedAnswer(Repetition):
                 reply = make_head(fields, variant, route.keepalive_timeout[1], date_line) + body
             whole = size = len(reply)
             try:
-                sent = stream.send(reply)
+                sent = stream.send(reply) if file is None else stream.send_ahead(reply)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -106,6 +106,8 @@ class RepeatedAnswer(Repetition):
                 if sent == size:
                     sent += send_file(stream, file[1], fields.content_length)
             if sent != whole:
+                if sent == size:
+                    stream.push()  # nothing of the file has followed
                 return self.rest_of(connection, fields, reply, sent, file)
             if file is not None:
                 os.close(file[1])

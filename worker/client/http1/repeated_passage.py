@@ -70,8 +70,9 @@ def pass_on(repeated: RepeatedExchange, connection: Connection, upstream: HTTP1C
     else:
         reply = make_head(fields, repeated.variant, route.keepalive_timeout[1], date_line) + at_hand
     size = len(reply)
+    is_ahead = len(answer) >= upstream.chunk  # what fills the read is mostly not all that there is
     try:
-        sent = stream.send(reply)
+        sent = stream.send_ahead(reply) if is_ahead else stream.send(reply)
     except BlockingIOError:
         sent = 0
     except OSError:
@@ -83,6 +84,8 @@ def pass_on(repeated: RepeatedExchange, connection: Connection, upstream: HTTP1C
     # The rest, in and out.
     pipe = pool.take()
     if pipe is None:
+        if is_ahead:
+            stream.push()
         return Response(fields, NOTHING, begun(repeated, connection, upstream, at_hand, size))
     most = passing.buffering.file or pipe.capacity
     if most > pipe.capacity:
@@ -99,8 +102,12 @@ def pass_on(repeated: RepeatedExchange, connection: Connection, upstream: HTTP1C
             begun(repeated, connection, upstream, at_hand, size, pipe, moved).close()
             raise
         pool.give_back(pipe)
+        if is_ahead:
+            stream.push()
         return Response(fields, NOTHING, begun(repeated, connection, upstream, at_hand, size, failure=error))
     if drained != left:
+        if is_ahead and not drained:
+            stream.push()
         source = begun(repeated, connection, upstream, at_hand, size, pipe, moved)
         source.request.bytes_sent += drained
         source.request.body_bytes_sent += drained
