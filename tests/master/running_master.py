@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
@@ -48,6 +48,9 @@ from wproxy.shared import (
     WORKER_STATE,
     WORKER_TURNS,
 )
+
+if TYPE_CHECKING:  # the file is a script too, run from anywhere
+    from tests.prepared import Adopted, Prepared
 
 # In the script.
 
@@ -263,6 +266,9 @@ def ask(client: socket.socket) -> Answer:
         return Answer(int(pid), int(generation), int(index), text)
 
 
+prepared: Prepared | None = None  # while pytest runs the tests of this directory
+
+
 class RunningMaster:
     """A master that a test has started in the foreground, and what can be asked of it."""
 
@@ -274,7 +280,7 @@ class RunningMaster:
 
         self.written: dict[str, Any] = {"listen": [f"127.0.0.1:{free_port()}"], **written}
         self.write()
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Adopted | subprocess.Popen[str] | None = None
         self.words: tuple[str, ...] = ()  # the path of a start log, to run as nginx
         self.environment: dict[str, str] = {}  # beside our own
         self.pass_fds: tuple[int, ...] = ()
@@ -301,7 +307,11 @@ class RunningMaster:
         assert self.process and self.process.poll() is None, self.process.communicate()[1]
         return self
 
-    def launch(self) -> subprocess.Popen[str]:
+    def launch(self) -> Adopted | subprocess.Popen[str]:
+        is_usual = self.command()[:2] == [sys.executable, __file__] and not self.environment and not self.pass_fds
+        if prepared is not None and is_usual:
+            self.process = prepared.become_with_pipe(self.command(), os.getcwd())
+            return self.process
         environment = {**os.environ, **self.environment}
         self.process = subprocess.Popen(
             self.command(),

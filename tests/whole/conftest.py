@@ -9,11 +9,11 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import BACKENDS, ENVIRONMENT, ROOT, Program, Wproxy, adopt_orphans, descendants, until
-from prepared import Prepared
+from harness import BACKENDS, ENVIRONMENT, ROOT, Program, Wproxy, descendants, until
 from recorder import Recorder
 
 from bench.ports import free_port
+from tests.prepared import Prepared, adopt_orphans
 
 # Helpers whose assertions tell what they saw, as those of tests do.
 pytest.register_assert_rewrite("started_examples")

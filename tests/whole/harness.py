@@ -5,7 +5,6 @@ Nothing here waits for time to pass: `until` polls a condition and gives up at a
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import random
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
-from prepared import Adopted, Prepared
 
 from bench.ports import free_port
 from master.memory import NoMaster, open_memory_of
+from tests.prepared import Adopted, Prepared
 from wproxy.shared import HEAD_READY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +31,6 @@ BACKENDS = Path(__file__).resolve().parent / "backends"
 COMMAND = (sys.executable, "-m", "wproxy")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
 PATIENCE = 10.0  # seconds: generous, for machines that are shared
-_PR_SET_CHILD_SUBREAPER = 36
 
 Found = TypeVar("Found")
 
@@ -72,11 +70,6 @@ def connect(address: int | str | tuple[str, int], timeout: float = PATIENCE) -> 
     sock = socket.create_connection(("127.0.0.1", address) if isinstance(address, int) else address, timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
-
-
-def adopt_orphans(adopt: bool) -> None:
-    """Become the parent of grandchildren whose parent has ended, daemons among them, so that none can hide from us."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 def descendants() -> set[psutil.Process]:

@@ -1,12 +1,14 @@
-"""A Python that has imported what every wproxy imports, and becomes one by a fork.
+"""A Python that has imported what every master imports, and becomes one by a fork.
 
 The imports are 0.2 s of processor time, of the 0.33 s that a start and an end take, and tests start hundreds. What a process so made
-does is what `python -m wproxy` does, but for the imports, which have their tests where commands are started as a person starts them:
-test_whole_commands.py, test_whole_command_line.py, and wherever else a test names COMMAND or calls `wproxy`.
+does is what `python -m wproxy` or the script of tests/master does, but for the imports. These have their tests where commands are
+started as a person starts them: test_whole_commands.py, test_whole_command_line.py, and wherever else a test of tests/whole names
+COMMAND or calls `wproxy`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -20,19 +22,22 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
+_PR_SET_CHILD_SUBREAPER = 36
 MOST = 1 << 16  # bytes of a command
 # What every master imports, by way of which it imports nearly all; what only some configurations need is not among it.
 MODULES = ("master.names", "master.signals", "master.supervise", "worker.imports", "worker.run", "wproxy.config.load")
 
 
 class Adopted:
-    """A process that is our child by adoption, as far as a Popen is used here."""
+    """A process that is our child by adoption, as far as a Popen is used here. errors: a pipe with what it says."""
 
-    def __init__(self, pid: int, command: Sequence[str]) -> None:
+    def __init__(self, pid: int, command: Sequence[str], errors: TextIO | None = None) -> None:
         self.pid = pid
         self.args = list(command)
+        self._errors = errors
+        self._told = b""
         self.returncode: int | None = None
         self._lock = threading.Lock()
 
@@ -59,14 +64,38 @@ class Adopted:
             raise subprocess.TimeoutExpired(self.args, timeout)
         return code
 
+    def communicate(self, timeout: float | None = None) -> tuple[None, str]:
+        """Read its errors to their end, and wait for its own. Raises TimeoutExpired."""
+        assert self._errors is not None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._errors.closed:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self._errors], [], [], left)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+            data = os.read(self._errors.fileno(), 65536)
+            self._told += data
+            if not data:
+                self._errors.close()
+        self.wait(timeout)
+        return None, self._told.decode()
+
     def send_signal(self, number: int) -> None:
         """Send it, if the process runs."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """End it by force."""
         self.send_signal(signal.SIGKILL)
+
+
+def adopt_orphans(adopt: bool) -> None:
+    """Become the parent of grandchildren whose parent has ended, daemons among them, so that none can hide from us."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 class Prepared:
@@ -86,12 +115,19 @@ class Prepared:
         self.pid = self._popen.pid
 
     def become(self, command: Sequence[str], cwd: Path | str, output: BinaryIO, errors: BinaryIO) -> Adopted:
-        """Start `python -m wproxy ...`: the words of the command."""
+        """Start `python -m wproxy ...`, or the script whose path is the second word."""
         asked = json.dumps([list(command), str(cwd)]).encode()
         socket.send_fds(self._socket, [asked], [output.fileno(), errors.fileno()])
         pid = self._socket.recv(100)
         assert pid, "the prepared process has ended"
         return Adopted(int(pid), command)
+
+    def become_with_pipe(self, command: Sequence[str], cwd: Path | str) -> Adopted:
+        """Do the same, with what it says on standard error for `communicate`."""
+        reader, writer = os.pipe()
+        with open(writer, "wb") as errors, open(os.devnull, "wb") as output:
+            started = self.become(command, cwd, output, errors)
+        return Adopted(started.pid, command, open(reader))
 
     def end(self) -> None:
         """It ends when nobody is there any more to tell it anything."""
@@ -139,9 +175,12 @@ def become(command: list[str], cwd: str, descriptors: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.unfreeze()
     sys.orig_argv = command
-    sys.argv = command[2:]
-    sys.path[0] = cwd
-    runpy.run_module("wproxy", run_name="__main__", alter_sys=True)
+    if command[1] == "-m":
+        sys.argv, sys.path[0] = command[2:], cwd
+        runpy.run_module(command[2], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv, sys.path[0] = command[1:], os.path.dirname(command[1])
+        runpy.run_path(command[1], run_name="__main__")
     sys.exit()
 
 
