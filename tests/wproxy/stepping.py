@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from wproxy.shared import TOTAL_WORDS
 
@@ -73,16 +74,19 @@ class Stage:
         self.now = 1000
         self.steps = 0
 
-    def play(self, works: Iterable[tuple[Callable[[Worker], None], int | None]], order: Iterable[tuple[int, int, int]]) -> None:
+    def play(self, works: Iterable[tuple[Callable[[Any], None], int | None]], order: Iterable[tuple[int, int, int]]) -> None:
         """Run workers (work, dies_at) to their end.
 
         order: of (worker, touches, seconds): let that one make so many touches, then let so much time pass; from the
-        beginning again when it is exhausted.
+        beginning again when it is exhausted. One worker alone, who is not killed, needs no thread while no time passes.
         """
+        works, turns = list(works), list(order)
+        if len(works) == 1 and works[0][1] is None and not any(seconds for _, _, seconds in turns):
+            works[0][0](Interrupted(self, -1, lambda: None))  # by nobody
+            return
         workers = [Worker(self, work, dies_at) for work, dies_at in works]
         for worker in workers:
             worker.start()
-        turns = list(order)
         turn = 0
         while living := [worker for worker in workers if not worker.is_done]:
             which, touches, seconds = turns[turn % len(turns)]
