@@ -11,20 +11,24 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 # Of pytest: a third one on two cores uses the time that the others wait for servers and clocks, which is a tenth of all.
 PROCESSES ?= 3
 
-.PHONY: run test check imported unit bench soak pythons applications clean test-peers wheel compiled compiled-test
+.PHONY: run test check style types imported unit bench soak pythons applications clean test-peers wheel compiled compiled-test
 
 run: $(VENV)/.installed
 	$(BIN)/wproxy demo
 
-# mypy has one core, so the tests are imported beside it.
+# mypy takes a minute of one core where it has not run before, so the tests run beside it.
 test: test-peers
 	@$(MAKE) --no-print-directory $(VENV)/.test-installed
-	@$(MAKE) --no-print-directory -j 2 check imported
-	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory style imported
+	@$(MAKE) --no-print-directory -j 2 types unit
 
-check: $(VENV)/.test-installed
+check: style types
+
+style: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test-installed
 	$(BIN)/mypy
 
 # Pytest rewrites the assertions of each file that it finds new, and each process of xdist would do so for itself.
