@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from harness import ENVIRONMENT, PATIENCE, Finished, Program, is_alive, until
+from harness import ENVIRONMENT, PATIENCE, Finished, Program, is_alive, run_prepared, until
 
 from bench.ports import free_port
 
@@ -63,6 +63,10 @@ class Nginx:
             env=ENVIRONMENT,
         )
         return Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+    def run_prepared(self, *words: str) -> Finished:
+        """What the script behind the link does with these words, without the kernel's part and the imports."""
+        return run_prepared([sys.executable, str(self.link), *words], self.directory)
 
     def words(self, *more: str, main: str | None = None) -> list[str]:
         """The usual words before these."""

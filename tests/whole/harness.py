@@ -184,11 +184,15 @@ def wproxy(*arguments: str, cwd: Path | str = ROOT, seconds: float = 30.0) -> Fi
 
 def prepared_wproxy(*arguments: str, seconds: float = 30.0) -> Finished:
     """Do the same by a fork, for a test that is not about the command: without the imports, and what it leaves behind may keep its output."""
-    if prepared is None:
-        return wproxy(*arguments, seconds=seconds)
+    return run_prepared([*COMMAND, *arguments], seconds=seconds)
+
+
+def run_prepared(words: Sequence[str], cwd: Path = ROOT, seconds: float = 30.0) -> Finished:
+    """Do this with an interpreter, and a module or a script."""
+    assert prepared is not None, "pytest has one"
     began, before = time.monotonic(), cpu_of_ended_children()
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        command = prepared.become([*COMMAND, *arguments], ROOT, output, errors)
+        command = prepared.become(words, cwd, output, errors)
         _OURS.add(command.pid)
         try:
             command.wait(seconds)
@@ -367,7 +371,7 @@ class Wproxy:
 
     def command(self, name: str, *more: str) -> Finished:
         """`wproxy NAME -c FILE`."""
-        run = prepared_wproxy if self.house == ROOT else wproxy
+        run = prepared_wproxy if self.house == ROOT and prepared is not None else wproxy
         return run(name, *more, "-c", str(self.file))
 
     def reload(self, http: str | None = None) -> Finished:

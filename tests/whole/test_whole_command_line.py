@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,9 +104,9 @@ def test_it_says_what_nginx_says_and_exits_with_its_code(unstarted, case):
     words = words_of(unstarted, case)
     log = unstarted.directory / "e.log"
     told = []
-    for binary in (REAL_NGINX, unstarted.link):
+    for run in (partial(unstarted.run, binary=REAL_NGINX), unstarted.run_prepared):
         log.unlink(missing_ok=True)
-        done = unstarted.run(*words, binary=binary)
+        done = run(*words)
         told.append((said(done.errors), done.output, done.code, said(log.read_text()) if log.exists() else ""))
     assert told[1] == told[0]
     assert told[0][0] or told[0][1] or case == "quiet"

@@ -24,6 +24,7 @@ from harness import (
     descendants,
     is_ready,
     lines_of,
+    prepared_wproxy,
     title,
     until,
     wproxy,
@@ -103,7 +104,7 @@ def test_a_missing_configuration_file_is_named(tmp_path):
 
 
 def test_a_directory_is_no_configuration_file(tmp_path):
-    refused(wproxy("start", "-c", str(tmp_path)), r"\(21: Is a directory\)")
+    refused(prepared_wproxy("start", "-c", str(tmp_path)), r"\(21: Is a directory\)")
 
 
 def test_all_problems_of_a_file_are_told_at_once_with_their_places(file):
@@ -115,7 +116,7 @@ def test_all_problems_of_a_file_are_told_at_once_with_their_places(file):
     )
     where = re.escape(path)
     refused(
-        wproxy("start", "-c", path),
+        prepared_wproxy("start", "-c", path),
         rf'unknown directive "proxy_read_timout", did you mean "proxy_read_timeout"\? in {where}:11:1$',
         rf'"keepalive_timeout" directive invalid value in {where}:12:1$',
         rf"invalid URL prefix in {where}:13:\d+$",
@@ -124,24 +125,24 @@ def test_all_problems_of_a_file_are_told_at_once_with_their_places(file):
 
 def test_an_error_of_toml_is_told_with_its_place(file):
     path = file("worker_processes = \n")
-    refused(wproxy("start", "-c", path), rf"Invalid value.* in {re.escape(path)}:1:\d+$")
+    refused(prepared_wproxy("start", "-c", path), rf"Invalid value.* in {re.escape(path)}:1:\d+$")
 
 
 def test_a_file_that_is_not_text_is_told(file, tmp_path):
     path = file("")
     Path(path).write_bytes(b"worker_processes = 1\n\xff\xfe")
-    refused(wproxy("start", "-c", path), rf"not UTF-8: byte 0xff in {re.escape(path)}:2:1$")
+    refused(prepared_wproxy("start", "-c", path), rf"not UTF-8: byte 0xff in {re.escape(path)}:2:1$")
 
 
 def test_a_log_that_cannot_be_opened_is_named(file):
     path = file(SMALL.format(port=free_port()).replace('"error.log"', '"/proc/nowhere/error.log"'))
-    refused(wproxy("start", "-c", path), r'"/proc/nowhere.*failed \(2: No such file or directory\)')
+    refused(prepared_wproxy("start", "-c", path), r'"/proc/nowhere.*failed \(2: No such file or directory\)')
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives its rights up")
 def test_a_user_that_does_not_exist_is_named(file):
     path = file('user = "nobody-of-that-name"\n' + SMALL.format(port=free_port()))
-    refused(wproxy("start", "-c", path), r'getpwnam\("nobody-of-that-name"\) failed')
+    refused(prepared_wproxy("start", "-c", path), r'getpwnam\("nobody-of-that-name"\) failed')
 
 
 # Commands without a master.
@@ -151,7 +152,9 @@ def test_a_user_that_does_not_exist_is_named(file):
 def test_a_command_without_a_master_says_so(file, tmp_path, command):
     path = file(SMALL.format(port=1))
     pid = re.escape(str(tmp_path / "wproxy.pid"))
-    refused(wproxy(command, "-c", path), rf'open\(\) "{pid}" failed \(2: No such file or directory\); is wproxy running\?')
+    refused(
+        prepared_wproxy(command, "-c", path), rf'open\(\) "{pid}" failed \(2: No such file or directory\); is wproxy running\?'
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,24 +169,24 @@ def test_a_command_without_a_master_says_so(file, tmp_path, command):
 )
 def test_a_pid_file_that_makes_no_sense_is_named(file, tmp_path, content):
     (tmp_path / "wproxy.pid").write_text(content)
-    refused(wproxy("stop", "-c", file(SMALL.format(port=1))), r"wproxy\.pid")
+    refused(prepared_wproxy("stop", "-c", file(SMALL.format(port=1))), r"wproxy\.pid")
 
 
 def test_a_stale_pid_file_never_leads_to_a_stranger(file, tmp_path):
     stranger = Program(["sleep", "60"], tmp_path)
     try:
         (tmp_path / "wproxy.pid").write_text(f"{stranger.pid}\n")
-        refused(wproxy("stop", "-c", file(SMALL.format(port=1))), r"stale")
+        refused(prepared_wproxy("stop", "-c", file(SMALL.format(port=1))), r"stale")
         assert stranger.is_running
     finally:
         stranger.end()
     (tmp_path / "wproxy.pid").write_text(f"{stranger.pid}\n")
-    refused(wproxy("reload", "-c", file(SMALL.format(port=1))), r"stale")
+    refused(prepared_wproxy("reload", "-c", file(SMALL.format(port=1))), r"stale")
 
 
 def test_a_pid_file_that_cannot_be_read_is_named(file, tmp_path):
     (tmp_path / "wproxy.pid").mkdir()
-    refused(wproxy("stop", "-c", file(SMALL.format(port=1))), r"\(21: Is a directory\)")
+    refused(prepared_wproxy("stop", "-c", file(SMALL.format(port=1))), r"\(21: Is a directory\)")
 
 
 @pytest.mark.parametrize("arguments", ((), ("begin",), ("start", "--port", "80"), ("proxy",), ("proxy", "8080")))
