@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "wproxy.checked_health",
         "wproxy.health",
         "wproxy.http",
+        "wproxy.matching",
         "wproxy.peer_counters",
         "wproxy.request_body",
         "wproxy.route",
@@ -170,7 +171,6 @@ INTERPRETED: dict[str, str] = {
     "worker.parking": "a compiled generator cannot be awaited by interpreted coroutines",
     "worker.subrequest": "only pages with subrequests use it; its classes show that those of interpreted modules may derive",
     "wproxy.failures": "exceptions lose the defaults of their classes",
-    "wproxy.matching": "`wproxy explain` makes copies of its objects, attribute by attribute",
     **dict.fromkeys(
         (
             "worker.upstream.protocols.grpc",

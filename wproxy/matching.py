@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from wproxy.http import Request
+from wproxy.native import mypyc_attr
 from wproxy.regex import Regex
 
 Target = TypeVar("Target")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ServerNames(Generic[Target]):
     """The virtual servers of one listener: exact name, longest `*.suffix`, longest `prefix.*`, regexes in order, the default.
 
@@ -59,6 +61,14 @@ class ServerNames(Generic[Target]):
     def add_regex(self, regex: Regex, target: Target) -> None:
         """Enter a `~regex`; the first of several that match counts."""
         self.regexes.append((regex, target))
+
+    def share(self, other: ServerNames[Target]) -> None:
+        """Have the same names as another one."""
+        self.default = other.default
+        self.exact = other.exact
+        self.suffixes = other.suffixes
+        self.prefixes = other.prefixes
+        self.regexes = other.regexes
 
     def find(self, host: bytes | None, request: Request) -> Target:
         """Return the server for a host as `effective_host` gives it (lower case, no port, no trailing dot), or None.
@@ -163,6 +173,7 @@ def _best_width(prefixes: list[bytes]) -> int:
     return min(widths, key=most_tries)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LocationMatcher(Generic[AnyLocation]):
     """The locations of one level: `=` is final, else the longest prefix and what is inside it, else the first regex.
 
@@ -195,6 +206,19 @@ class LocationMatcher(Generic[AnyLocation]):
     def add_regex(self, regex: Regex, target: AnyLocation) -> None:
         """Enter a regex location; the first of several that match counts."""
         self.regexes.append((regex, target))
+
+    def share(self, other: LocationMatcher[AnyLocation]) -> None:
+        """Have the same locations as another one, which is sealed."""
+        self.fallback = other.fallback
+        self.exact = other.exact
+        self.prefixes = other.prefixes
+        self.regexes = other.regexes
+        self.without_regexes = other.without_regexes
+        self.is_plain = other.is_plain
+        self._by_length = other._by_length
+        self._by_start = other._by_start
+        self._width = other._width
+        self._few = other._few
 
     def seal(self) -> None:
         """Build the tables that `find` asks, after the last `add`.

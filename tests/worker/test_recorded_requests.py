@@ -148,7 +148,7 @@ def test_a_request_that_is_refused_before_it_is_answered_is_recorded(
 
 def test_nothing_listens_where_neither_is_set(front: Callable[[str], Stage]) -> None:
     s = front("server { listen 127.0.0.1:8080; location / { proxy_pass http://127.0.0.1:1; } }")
-    route = s.configuration.servers[0].locations.find(b"/", None).route
+    route = s.configuration.servers[0].locations.find_plainly(b"/").route
     assert s.configuration.tree is None
     assert "recorder" not in repr(route.answer)
     assert route.filter is None

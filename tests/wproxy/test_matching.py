@@ -157,6 +157,13 @@ def test_a_slash_in_a_name_is_allowed_and_never_found():
     assert server_names("a/b").find(b"a", REQUEST) == "default"
 
 
+def test_names_may_be_shared():
+    own, shared = with_regexes(*ALL, "~^c"), with_regexes("other", "~other")
+    shared.share(own)
+    assert shared.targets == own.targets
+    assert [shared.find(host, REQUEST) for host, _ in HOSTS] == [own.find(host, REQUEST) for host, _ in HOSTS]
+
+
 def with_regexes(*names: str) -> ServerNames[str]:
     table = server_names(*(name for name in names if not name.startswith("~")))
     for name in names:
@@ -290,13 +297,26 @@ PATHS = [
 @pytest.mark.parametrize("others", [[], MANY], ids=["few", "many"])
 @pytest.mark.parametrize(("path", "location"), PATHS)
 def test_an_exact_location_is_final_else_the_longest_prefix_wins(path, location, others):
-    assert locations("/", "= /", "/api", "/api/", "= /api/v2", "= /health", *others).find(path, REQUEST) == location
+    matcher = locations("/", "= /", "/api", "/api/", "= /api/v2", "= /health", *others)
+    assert matcher.find(path, REQUEST) == matcher.find_plainly(path) == location
 
 
 @pytest.mark.parametrize("others", [[], MANY], ids=["few", "many"])
 def test_what_no_location_takes_is_the_servers(others):
     matcher = locations("/api/", "= /x", *others)
-    assert [matcher.find(path, REQUEST) for path in (b"/", b"/api", b"/x/", b"/apix", b"")] == ["server"] * 5
+    for path in (b"/", b"/api", b"/x/", b"/apix", b""):
+        assert matcher.find(path, REQUEST) == matcher.find_plainly(path) == "server"
+
+
+@pytest.mark.parametrize("others", [[], MANY], ids=["few", "many"])
+@pytest.mark.parametrize("more", [[], ["~ v[0-9]", "^~ /health", ("/nested", ["/nested/a", "~ b"])]], ids=["plain", "not plain"])
+def test_locations_may_be_shared(others, more):
+    own = locations("/", "= /", "/api", "/api/", "= /api/v2", *more, *others)
+    shared: LocationMatcher[Place] = LocationMatcher(Place("none"))
+    shared.share(own)
+    assert list(shared) == list(own)
+    paths = [path for path, _ in PATHS] + [b"/health/v1", b"/nested", b"/nested/a", b"/nested/ab"]
+    assert [shared.find(path, request()) for path in paths] == [own.find(path, request()) for path in paths]
 
 
 def test_a_server_without_locations_answers_by_itself():

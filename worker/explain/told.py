@@ -16,7 +16,8 @@ class ToldNames(ServerNames[Server]):
     """The server names of a listener; each search for a server is recorded in a trace, which the request gets."""
 
     def __init__(self, listener: Listener, trace: Trace, found: Explanation) -> None:
-        vars(self).update(vars(listener.servers))
+        super().__init__()
+        self.share(listener.servers)
         self._address = listener.address
         self._trace = trace
         self._found = found
@@ -55,7 +56,8 @@ class ToldLocations(LocationMatcher[Location]):
     """The locations of a server; the location found is recorded in a trace, with the reasons against the others."""
 
     def __init__(self, locations: LocationMatcher[Location], trace: Trace) -> None:
-        vars(self).update(vars(locations))
+        super().__init__(locations.fallback)
+        self.share(locations)
         self._trace = trace
 
     def find(self, path: bytes, request: Request) -> Location:

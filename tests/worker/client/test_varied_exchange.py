@@ -11,10 +11,23 @@ from pathlib import Path
 import pytest
 from conversation import _CONFIGURATION as CONFIGURATION
 from conversation import get, ok, post
-from test_repeated_exchange import ANSWERS, METRICS, PATIENT, RETRIES, SCENARIOS, Act, Play, anything, both, repeat
+from test_repeated_exchange import (
+    ANSWERS,
+    METRICS,
+    PATIENT,
+    RETRIES,
+    SCENARIOS,
+    Act,
+    Play,
+    again_and_again,
+    anything,
+    both,
+    repeat,
+)
 
 from worker.client.http1.connection import Connection
 from worker.client.http1.varied_exchange import VariedExchange
+from worker.stream import SMALL_CHUNK
 
 FIELDS = (b"User-Agent: test", b"Accept: */*", b"Accept-Language: en")
 
@@ -94,6 +107,16 @@ def twice_each(p: Play) -> None:
             p.reply()
 
 
+def earlier_ones_again(p: Play) -> None:
+    """Requests come again that came before others, and each answer comes in pieces, so that the usual way goes on with it."""
+    for number in (*range(1, 9), 3, 2, 3, 1):
+        p.ask(varied(number))
+        if not p.client.saw_end:
+            p.upstream.send_slowly(p.answer, [10])
+            p.look()
+    repeat(p)
+
+
 def with_answers_of_their_own(p: Play) -> None:
     """Each request has another answer: the usual way is left to it."""
     for number in range(8):
@@ -102,9 +125,16 @@ def with_answers_of_their_own(p: Play) -> None:
     repeat(p)
 
 
+def as_large_as_a_read(number: int) -> bytes:
+    """A request that fills the small read of a connection whose first request was small."""
+    request = varied(number)
+    return request.replace(b"dark", b"dark" + b"x" * (SMALL_CHUNK - len(request)))
+
+
 OWN: dict[str, Act] = {
     "another client": another_client,
     "twice each": twice_each,
+    "earlier ones again": earlier_ones_again,
     "answers of their own": with_answers_of_their_own,
     "only the path differs": followed_by(*[varied(7, b"/a/otherN") for number in range(4)]),
     "only the cookie differs": followed_by(*[varied(number, b"/a/b") for number in range(4)]),
@@ -148,6 +178,9 @@ OWN: dict[str, Act] = {
     "garbage": followed_by(b"garbage\r\n\r\n"),
     "two at once": alternating(varied(1) + varied(2)),
     "one and the beginning of another": alternating(varied(1) + b"GET ", varied(2)[4:]),
+    "a full read": alternating(as_large_as_a_read(1), as_large_as_a_read(2), as_large_as_a_read(3)[:-1]),
+    "a full read and more": alternating(as_large_as_a_read(1) + varied(2), as_large_as_a_read(3) + b"GET ", varied(4)[4:]),
+    "a full read and a close": alternating(as_large_as_a_read(1) + varied(2, b"/a", b"GET", b"1.1", b"Connection: close")),
     "another location": alternating(*[varied(number, b"/pageN") for number in range(3)]),
     "to another upstream": alternating(*[varied(number, b"/other/N") for number in range(3)]),
     "to and fro": followed_by(*[varied(number, (b"/other/N", b"/a/N")[number % 2]) for number in range(8)]),
@@ -252,6 +285,27 @@ def test_what_varies_with_the_request_varies(tmp_path: Path, name: str):
                 p.reply(answer)
 
     both(tmp_path, act, b"", play_of=Varied, text=LOGGED, location=VALUES[name])
+
+
+class WithBodies(Varied):
+    """One performance: each request has a body, which comes after its head."""
+
+    @property
+    def request(self) -> bytes:
+        self.number += 1
+        return varied(self.number, b"/a/N", b"GET", b"1.1", b"Content-Length: 4")
+
+    @request.setter
+    def request(self, request: bytes) -> None: ...
+
+    def ask(self, request: bytes | None = None) -> None:
+        super().ask(request)
+        self.client.send(b"body")
+        self.look()
+
+
+def test_heads_of_one_form_wait_for_their_bodies(tmp_path: Path):
+    assert not both(tmp_path, again_and_again, b"", play_of=WithBodies, text=LOGGED).repetitions
 
 
 def test_a_client_that_does_not_read_gets_all_answers(tmp_path: Path):

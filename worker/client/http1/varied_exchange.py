@@ -43,7 +43,6 @@ def learn_varied_exchange(
         common is None
         or not common.pieces
         or server is None
-        or server.entry is not None
         or connection.routed_host is not request.fields.host
         or not request.keepalive
         or request.fields.content_length >= 0
@@ -103,6 +102,8 @@ class VariedExchange(RepeatedExchange):
                 return False
         elif not leads_to(location, self.server, Request(connection.client, line, fields, 0.0)):
             return False
+        # A request that has to be made of it, for the access log or the usual way, need not be led here again.
+        connection.routed_line, connection.routed_fields = line, fields
         try:
             self.upstream_head = self.plan.head_of_form(self.common, line, fields.varied)
         except ClientError:
