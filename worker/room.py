@@ -67,14 +67,17 @@ class Room:
         """Whether at least half of it is left."""
         return self._loop.stream_count() <= self.limit // 2
 
-    def close_idle(self) -> None:
-        """Close an eighth of the clients that only wait for their next request, the longest waiting first."""
+    def close_idle(self, cause: str = "") -> None:
+        """Close an eighth of the clients that only wait for their next request, the longest waiting first.
+
+        cause: the obstacle for others, if it is not the limit.
+        """
         now = self._loop.clock.now
         idle = [connection for connection in self._connections if connection.may_leave(now)]
         if not idle:
             return
         if self._warned != int(now):
             self._warned = int(now)
-            self._complain("warn", f"{self._refusal}, reusing connections")
+            self._complain("warn", f"{cause or self._refusal}, reusing connections")
         for connection in nsmallest(max(1, min(32, len(idle) // 8)), idle, key=lambda connection: connection.idle_since):
             self._loop.cancel(connection.task)

@@ -105,6 +105,7 @@ def test_a_worker_out_of_descriptors_rests_and_serves_again(start):
         for _ in range(60):
             wires.append(Wire(front.port))
         front.error_logged("accept4() failed (24: Too many open files)")
+        front.error_logged("Too many open files, reusing connections")
         # Those who wait are served as soon as idle ones have made room.
         for wire in wires[-5:]:
             assert wire.request("GET", "/").body == b"here"
@@ -114,6 +115,7 @@ def test_a_worker_out_of_descriptors_rests_and_serves_again(start):
     until(lambda: ask(front.port, "/").body == b"here", "an answer")
     assert len(front.error_log.splitlines()) < 200, "it does not spin"
     assert "1024 worker_connections exceed open file resource limit" not in front.error_log
+    assert "worker_connections are not enough" not in front.error_log, "they are not what has run out"
 
 
 def test_a_worker_with_nothing_to_do_has_a_pulse(start):

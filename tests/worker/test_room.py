@@ -70,6 +70,14 @@ def test_the_warning_comes_once_a_second(stage):
     assert len(s.error_log()) == 2
 
 
+def test_the_warning_blames_the_limit_only_where_that_is_the_obstacle(stage):
+    s = stage(locations=PAGE + events(64))
+    assert idle_client(s).is_open()
+    s.worker.room.close_idle("Too many open files")
+    (line,) = s.error_log()
+    assert "[warn]" in line and "Too many open files, reusing connections" in line
+
+
 def test_a_client_that_has_not_sent_anything_is_idle(stage):
     s = stage(locations=PAGE + events(3))
     silent = s.client()

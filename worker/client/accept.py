@@ -183,7 +183,7 @@ class Acceptors:
         if error.errno not in _EXHAUSTED:
             return 0.0
         self._log.write("crit", f"accept4() failed ({error.errno}: {error.strerror})")
-        self._room.close_idle()
+        self._room.close_idle(str(error.strerror))
         return self._configuration.accept_mutex_delay
 
     def __repr__(self) -> str:
