@@ -63,12 +63,13 @@ def pytest_report_header() -> str:
     return f"wproxy: {how_it_runs()}"
 
 
-def pytest_collection_finish() -> None:
-    """Give generated examples as much time as they need: on a busy machine any of them may take longer than Hypothesis allows."""
-    if "hypothesis" in sys.modules:
-        from hypothesis import settings
+def pytest_pycollect_makemodule(module_path: Path) -> None:
+    """Give generated examples as much time as they need, also to be generated: on a busy machine any of them may take longer than
+    Hypothesis allows. A test has the settings that hold when its file is imported."""
+    if b"hypothesis" in module_path.read_bytes():
+        from hypothesis import HealthCheck, settings
 
-        settings.register_profile("wproxy", deadline=None)
+        settings.register_profile("wproxy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
         settings.load_profile("wproxy")
 
 

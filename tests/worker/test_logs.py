@@ -255,7 +255,7 @@ def test_lines_of_a_head_that_comes_again_and_again_differ_where_the_answers_do(
 @pytest.mark.parametrize("more", ["", "$bytes_sent $request_length", "$request_time", "$msec", "$time_iso8601 $http_x"])
 def test_a_line_that_is_kept_is_the_one_that_would_be_composed(more):
     text = f'$remote_addr "$request" $status $body_bytes_sent [$time_local] {more} 100%'
-    pieces = parse_pieces(text, has_captures=False)
+    pieces = tuple(parse_pieces(text, has_captures=False))
     line = compile_format(LogFormat("own", "default", text, pieces))
     clock = Clock(1000.0)
     clients = [make_client(clock), make_client(clock)]

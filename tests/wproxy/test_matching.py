@@ -440,10 +440,10 @@ def test_ten_thousand_locations_are_not_searched_one_by_one():
     patterns = [f"/service-{number}/" for number in range(10_000)]
     matcher = locations(*patterns)
     wanted = [(pattern.encode() + b"index.html", pattern) for pattern in patterns[::10]]
-    started = time.perf_counter()
+    started = time.process_time()
     for path, pattern in wanted:
         assert matcher.find(path, REQUEST) == pattern
-    assert time.perf_counter() - started < 0.1, "a thousand look-ups; one takes about a microsecond"
+    assert time.process_time() - started < 0.1, "a thousand look-ups; one takes about a microsecond"
 
 
 def test_among_a_thousand_servers_a_match_costs_about_the_same_as_in_one():
