@@ -128,6 +128,7 @@ IN_ORDER = {
     ("worker.upstream.protocols.fastcgi", "data[HEADER:end]"),
     ("worker.upstream.protocols.fastcgi", "data[place:end]"),
     ("worker.upstream.protocols.http1", "composed.lines[start:place]"),
+    ("worker.upstream.protocols.http2_stream", "view[at:end]"),
 }
 
 

@@ -39,6 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "wproxy.uri",
     ),
     "http1": (
+        "worker.channel",
         "worker.loop",
         "worker.outlet",
         "worker.rates",
@@ -80,6 +81,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "worker.content.returns",
         "worker.filters.fields",
         "worker.filters.headers",
+        "worker.filters.trailers",
         "worker.logs.access",
         "worker.logs.formats",
         "worker.pages",
@@ -151,6 +153,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "worker.upstream.protocols.fastcgi",
         "worker.upstream.protocols.writing",
     ),
+    "http2_upstream": (
+        "worker.upstream.protocols.grpc",
+        "worker.upstream.protocols.grpc_head",
+        "worker.upstream.protocols.http2",
+        "worker.upstream.protocols.http2_arriving",
+        "worker.upstream.protocols.http2_frames",
+        "worker.upstream.protocols.http2_head",
+        "worker.upstream.protocols.http2_stream",
+        "worker.upstream.shared",
+    ),
     "limits": (
         "worker.limits.check",
         "worker.limits.connection_zone",
@@ -171,18 +183,6 @@ INTERPRETED: dict[str, str] = {
     "worker.parking": "a compiled generator cannot be awaited by interpreted coroutines",
     "worker.subrequest": "only pages with subrequests use it; its classes show that those of interpreted modules may derive",
     "wproxy.failures": "exceptions lose the defaults of their classes",
-    **dict.fromkeys(
-        (
-            "worker.upstream.protocols.grpc",
-            "worker.upstream.protocols.grpc_head",
-            "worker.upstream.protocols.http2",
-            "worker.upstream.protocols.http2_arriving",
-            "worker.upstream.protocols.http2_frames",
-            "worker.upstream.protocols.http2_head",
-            "worker.upstream.protocols.http2_stream",
-        ),
-        "not yet: HTTP/2 to upstreams, where hardly anything is found out once for many requests",
-    ),
     "worker.upstream.protocols.memcached": "few requests go there",
     **dict.fromkeys(
         (
@@ -196,7 +196,6 @@ INTERPRETED: dict[str, str] = {
             "worker.upstream.queue",
             "worker.upstream.redirects",
             "worker.upstream.report_counts",
-            "worker.upstream.shared",
             "worker.upstream.states",
             "worker.upstream.sticky",
             "worker.upstream.synced_sticky",
@@ -241,11 +240,16 @@ def how_it_runs() -> str:
     return f"{found} modules compiled" if found == len(COMPILED) else f"{found} of {len(COMPILED)} modules compiled"
 
 
+def compiler() -> str:
+    """Return the program that compiles C, as setuptools chooses it."""
+    command: str = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    return command.split()[0]
+
+
 def missing_to_compile() -> str:
     """Say in one line which of C compiler and headers of Python is not on this machine, and how to get it; "" for none."""
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
-    if shutil.which(compiler) is None:
-        return f"there is no C compiler ({compiler}): install one (on Debian: apt-get install gcc), or set CC"
+    if shutil.which(compiler()) is None:
+        return f"there is no C compiler ({compiler()}): install one (on Debian: apt-get install gcc), or set CC"
     header = os.path.join(sysconfig.get_path("include"), "Python.h")
     if not os.path.exists(header):
         return f"there are no headers of this Python ({header}): install them (on Debian: apt-get install python3-dev)"

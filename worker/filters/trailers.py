@@ -26,14 +26,15 @@ def trailers_filter(location: Location) -> Filter | None:
 
     hidden = hidden_fields(settings)
     # The last ones, and what of them is passed on: most calls end alike, and an upstream's are the same object then.
-    last: tuple[tuple[Field, ...], Lines] = ((), ())
+    last: tuple[Field, ...] = ()
+    last_passed: Lines = ()
 
     def passed_on(request: Request) -> Lines:
-        nonlocal last
+        nonlocal last, last_passed
         found = request.upstream_trailers
-        if last[0] is not found:
-            last = found, tuple((name, value) for lower, name, value in found if lower not in hidden)
-        return last[1]
+        if last is not found:
+            last, last_passed = found, tuple([(name, value) for lower, name, value in found if lower not in hidden])
+        return last_passed
 
     def apply(request: Request, response: Response) -> Response:
         if response.source is None and not request.upstream_trailers:

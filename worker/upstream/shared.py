@@ -19,6 +19,7 @@ from worker.upstream.failing import READING_HEAD, SENDING, call_failed, failure_
 from worker.upstream.passing import PeerConnection
 from worker.upstream.pooled import SharedPooled
 from wproxy.failures import TimedOut, UpstreamFailure
+from wproxy.native import mypyc_attr
 
 # Bytes put aside for the socket from which on a request waits before it writes more.
 HIGH_WATER = 65536
@@ -26,6 +27,7 @@ HIGH_WATER = 65536
 RECENT = 0.01
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SharedConnection(SharedPooled):
     """The socket's side of such a connection.
 
@@ -70,8 +72,8 @@ class SharedConnection(SharedPooled):
         self._unsent.clear()
         self.stream.close()
         for use in list(self.uses):
-            use.channel.may_read()
-            use.channel.may_write()
+            use.own_channel.may_read()
+            use.own_channel.may_write()
         self.count_room()
 
     def check(self) -> None:
@@ -145,33 +147,35 @@ class SharedConnection(SharedPooled):
             while unsent:
                 try:
                     sent = stream.send(bytes(unsent[:CHUNK]))
-                    del unsent[:sent]
                 except BlockingIOError:
+                    sent = 0
+                if not sent:  # no waiting in `except`: see docs/compiled.md
                     await park(stream, WRITE, self.send_timeout)
                     continue
+                del unsent[:sent]
                 if len(unsent) <= HIGH_WATER:
                     for use in list(self.uses):
-                        use.channel.may_write()
+                        use.own_channel.may_write()
         except TimedOut:
             self.fail(failure_of("timeout", "upstream timed out (110: Connection timed out)", SENDING))
         except OSError as error:
             self.fail(failure_of("error", call_failed("send()", error), SENDING))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Use(PeerConnection, ABC):
     """One request's use of a shared connection.
 
-    It is never kept, so that it has no `room`: to close it is to leave the connection.
+    It is never kept, so that it has no `room`: to close it is to leave the connection. own_channel: the same as
+    `channel`, by its own type, which an attribute of a compiled class cannot change.
     """
 
-    __slots__ = ("shared",)
-
-    channel: Channel
+    __slots__ = ("own_channel", "shared")
 
     def __init__(self, shared: SharedConnection) -> None:
         super().__init__(shared.stream)
         self.shared = shared
-        self.channel = Channel(shared.stream.loop)
+        self.channel = self.own_channel = Channel(shared.stream.loop)
         self.requests = shared.requests
         self.room = 0
         shared.uses[self] = None

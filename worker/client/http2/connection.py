@@ -10,10 +10,9 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from worker.client.clients import Clients
 from worker.client.ending import departure
 from worker.client.http2.body import HTTP2RequestBody
-from worker.client.http2.exchange import HTTP2Exchange
+from worker.client.http2.exchange import HTTP2Exchange, Shared
 from worker.client.http2.sender import Sender
 from worker.client.plan import ListenerPlan
 from worker.client.requests import attend, find_way
@@ -58,8 +57,8 @@ MOST_KEPT: Final = 1 << 20
 NEVER: Final = float("inf")
 
 
-class HTTP2Connection:
-    """The state of a connection (ClientConnection, and Shared of its exchanges).
+class HTTP2Connection(Shared):
+    """The state of a connection (ClientConnection).
 
     idle_since: the time at which the last request ended, or the connection began. begun_at: the time at which an unfinished frame
     or field block began. leaves_at: the time from which it no longer waits for the answer to its first GOAWAY. has_left: whether
@@ -73,7 +72,6 @@ class HTTP2Connection:
         "body_window",
         "client",
         "client_leaves",
-        "clients",
         "control",
         "decoder",
         "exchanges",
@@ -83,18 +81,13 @@ class HTTP2Connection:
         "has_left",
         "idle_since",
         "is_called",
-        "is_ending",
         "junk",
         "largest_read",
-        "last",
         "last_request",
         "leaves_at",
-        "loop",
-        "memory",
         "most",
         "name",
         "plan",
-        "progress",
         "reader",
         "refusals",
         "requests",
@@ -102,16 +95,10 @@ class HTTP2Connection:
         "routed_by",
         "routed_head",
         "routed_to",
-        "sender",
-        "settings",
         "started",
-        "starved",
         "stream",
-        "streams",
         "task",
-        "waiting",
         "window",
-        "windows",
     )
 
     def __init__(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
@@ -119,7 +106,7 @@ class HTTP2Connection:
         self.stream = stream
         self.client = client
         self.plan = plan
-        self.clients: Clients = plan.clients
+        self.clients = plan.clients
         self.loop = loop
         self.task = loop.current()
         now = loop.clock.now
@@ -130,16 +117,16 @@ class HTTP2Connection:
         self.settings = PeerSettings()
         self.windows = SendWindows()
         self.window = ReceiveWindow(MAX_WINDOW, DEFAULT_WINDOW)
-        self.streams: ServerStreams[HTTP2Exchange] = ServerStreams(server.http2_max_concurrent_streams)
+        self.streams = ServerStreams(server.http2_max_concurrent_streams)
         self.sender = Sender(stream, self.has_room)
         self.control = ControlBudget(now)
         self.junk = JunkBudget()
         self.resets = ResetBudget()
         self.refusals = RefusalBudget(server.http2_max_concurrent_streams)
         self.progress = Progress()
-        self.waiting: dict[HTTP2Exchange, None] = {}
-        self.starved: dict[HTTP2Exchange, None] = {}
-        self.last: HTTP2Exchange | None = None
+        self.waiting = {}
+        self.starved = {}
+        self.last = None
         self.fault: ConnectionFault | None = None  # to be raised by its task
         self.exchanges: dict[HTTP2Exchange, None] = {}  # all that have a task
         self.answered: dict[HTTP2Exchange, float] = {}

@@ -7,7 +7,8 @@ a stream sends one frame at a time; each gets its turn.
 from __future__ import annotations
 
 import errno
-from typing import Final, Protocol
+from abc import ABC, abstractmethod
+from typing import Final
 
 from worker.client.clients import Clients
 from worker.client.http2.body import HTTP2RequestBody
@@ -43,8 +44,8 @@ LEAST_PIECE: Final = 1024
 PATIENCE_FOR_MORE: Final = 5.0
 
 
-class Shared(Protocol):
-    """The state that the exchanges of one connection share.
+class Shared(ABC):
+    """The state that the exchanges of one connection share: what they need of the connection.
 
     waiting: those that wait for the sender or for their turn, starved: those that wait for the client to open a window, in the
     order in which they came. last: the one that sent last. progress: that of the whole connection, for waits that are no single
@@ -52,28 +53,43 @@ class Shared(Protocol):
     that the client takes nothing of.
     """
 
+    __slots__ = (
+        "clients",
+        "is_ending",
+        "last",
+        "loop",
+        "memory",
+        "progress",
+        "sender",
+        "settings",
+        "starved",
+        "streams",
+        "waiting",
+        "windows",
+    )
+
     loop: Loop
     clients: Clients
     sender: Sender
     settings: PeerSettings
     windows: SendWindows
     progress: Progress
+    streams: ServerStreams[HTTP2Exchange]
     waiting: dict[HTTP2Exchange, None]
     starved: dict[HTTP2Exchange, None]
     last: HTTP2Exchange | None
     is_ending: bool
     memory: int
 
-    @property
-    def streams(self) -> ServerStreams[HTTP2Exchange]:
-        """The states of its streams."""
-
+    @abstractmethod
     def note_waste(self) -> None:
         """Count a stream that made work for nothing."""
 
+    @abstractmethod
     def reset_later(self, exchange: HTTP2Exchange) -> None:
         """Reset a stream whose answer is complete, unless its client ends it soon."""
 
+    @abstractmethod
     def ended(self, exchange: HTTP2Exchange) -> None:
         """Take note of the end of a request."""
 

@@ -9,7 +9,7 @@ from worker.http2.answer_block import AnswerBlock
 from worker.http2.frames import window_update_frame
 from worker.http2.streams import ResponseStream
 from worker.http2.windows import ReceiveWindow
-from worker.upstream.shared import SharedConnection, Use
+from worker.upstream.shared import Use
 from wproxy.failures import UpstreamFailure
 
 STREAM_WINDOW = 256 * 1024
@@ -29,7 +29,6 @@ class Arriving(Use):
         "_failure", "arrived", "has_ended", "heads", "is_early", "state", "trailing", "window", "wire_bytes", "wire_received",
     )  # fmt: skip
 
-    shared: SharedConnection
     is_early: bool
     state: StreamState | None
     heads: list[tuple[AnswerBlock, bool]]
@@ -44,8 +43,8 @@ class Arriving(Use):
     def fail(self, failure: UpstreamFailure) -> None:
         """End the request with a failure of its own."""
         self._failure = failure
-        self.channel.may_read()
-        self.channel.may_write()
+        self.own_channel.may_read()
+        self.own_channel.may_write()
 
     def give_back(self, count: int) -> None:
         """Note that so many bytes need no room any more."""

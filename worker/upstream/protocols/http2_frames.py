@@ -182,7 +182,7 @@ class HTTP2Frames(SharedConnection):
         self._control.spend(1, self.stream.loop.clock.now, "PING")
         self._reply(ping_frame(frame.opaque, ack=True))
         for use in self.uses:
-            use.channel.may_read()  # a sign of life: read timeouts begin anew, as in nginx
+            use.own_channel.may_read()  # a sign of life: read timeouts begin anew, as in nginx
 
     def _take_goaway(self, frame: GoAway) -> None:
         self.most = 0
@@ -205,7 +205,7 @@ class HTTP2Frames(SharedConnection):
             self.windows.update_stream(frame.stream, state, frame.increment)
         except StreamFault as fault:
             raise ConnectionFault(fault.code, fault.reason) from None
-        state.use.channel.may_write()
+        state.use.own_channel.may_write()
 
     def _take_reset(self, frame: ResetStream) -> None:
         state = self.streams.reset_by_peer(frame.stream)
@@ -213,7 +213,7 @@ class HTTP2Frames(SharedConnection):
             self._junk.junk_frame()
             return
         if frame.code == NO_ERROR and state.use.has_ended:
-            state.use.channel.may_write()  # it has answered, and does not want the rest of the request
+            state.use.own_channel.may_write()  # it has answered, and does not want the rest of the request
             return
         is_refused = frame.code == REFUSED_STREAM and not state.has_head
         kind = "error" if is_refused or state.has_head else "invalid_header"
@@ -245,7 +245,7 @@ class HTTP2Frames(SharedConnection):
         if end_stream:
             use.has_ended = True
             self.streams.ended_by_peer(state)
-        use.channel.may_read()
+        use.own_channel.may_read()
         return False
 
     def _take_data(self, number: int, data: bytes, flow: int, end_stream: bool) -> None:
@@ -274,12 +274,12 @@ class HTTP2Frames(SharedConnection):
             self.streams.ended_by_peer(state)
         elif flow != len(data):
             use.give_back(flow - len(data))
-        use.channel.may_read()
+        use.own_channel.may_read()
 
     def wake_writers(self) -> None:
         """Let the requests look again that wait for a window, or to begin."""
         for use in self.uses:
-            use.channel.may_write()
+            use.own_channel.may_write()
 
 
 _TAKE: dict[int, Callable[[HTTP2Frames, Any], object]] = {

@@ -32,11 +32,10 @@ _BODILESS = frozenset((204, 304))
 
 
 class HTTP2Stream(Arriving):
-    """One request as a stream; also the body of its answer (an AnswerBody)."""
+    """One request as a stream; also the body of its answer (an AnswerBody). frames: the connection, as what it is."""
 
-    __slots__ = ("_head", "at_hand", "finished", "limit", "received", "request", "timeout", "trailers")
+    __slots__ = ("_head", "at_hand", "finished", "frames", "limit", "received", "request", "timeout", "trailers")
 
-    shared: HTTP2Frames
     # Set by `body`, where it is not all there.
     at_hand: bytes
     timeout: float
@@ -49,8 +48,8 @@ class HTTP2Stream(Arriving):
     def __init__(self, shared: HTTP2Frames) -> None:
         # Like `Use` and what is beneath it, without the calls, and without what only the pool asks for.
         self.stream = stream = shared.stream
-        self.shared = shared
-        self.channel = Channel(stream.loop)
+        self.shared = self.frames = shared
+        self.channel = self.own_channel = Channel(stream.loop)
         self.opened = stream.loop.clock.now
         self.requests = shared.requests
         self.room = 0
@@ -71,23 +70,23 @@ class HTTP2Stream(Arriving):
         """Raise the failure of the request or of its connection, if there is one. Raises UpstreamFailure."""
         if self._failure is not None:
             raise self._failure
-        self.shared.check()
+        self.frames.check()
 
     # The request.
 
     def start(self, attempt: LiveAttempt) -> bool:
         """Send the head, and the body if it is at hand; return whether that was all. Raises UpstreamFailure."""
-        outgoing, shared = attempt.outgoing, self.shared
-        if shared.failure is not None:
-            shared.check()
-        if len(shared.streams.live) >= shared.settings.max_concurrent_streams and not shared.may_open():
+        outgoing, frames = attempt.outgoing, self.frames
+        if frames.failure is not None:
+            frames.check()
+        if len(frames.streams.live) >= frames.settings.max_concurrent_streams and not frames.may_open():
             return False
         body, has_more = outgoing.at_hand, outgoing.has_more
-        if body and (has_more or not shared.fits_at_once(body)):
+        if body and (has_more or not frames.fits_at_once(body)):
             body, has_more = b"", True
-        data = shared.open(self, attempt.request_head, body, has_more)
+        data = frames.open(self, attempt.request_head, body, has_more)
         attempt.bytes_sent = len(data)
-        shared.send(data)
+        frames.send(data)
         return not has_more
 
     async def finish(self, attempt: LiveAttempt) -> None:
@@ -119,36 +118,40 @@ class HTTP2Stream(Arriving):
                 await give_way()
         if state.sends:
             self.check()
-            self.shared.send(data_frame(state.number, b"", True))
+            self.frames.send(data_frame(state.number, b"", True))
             attempt.bytes_sent += 9
-            self.shared.streams.ended_by_us(state)
+            self.frames.streams.ended_by_us(state)
 
     async def _begin(self, attempt: LiveAttempt) -> bool:
         """Wait until the upstream allows for one more stream, and begin; return whether that was all to be sent."""
-        clock, shared = attempt.request.client.clock, self.shared
+        clock, frames = attempt.request.client.clock, self.frames
         deadline = clock.now + attempt.passing.connect_timeout
-        while not shared.may_open():
+        while not frames.may_open():
             await park(self.channel, WRITE, deadline - clock.now)
             self.check()
         return self.start(attempt)
 
     async def _push(self, attempt: LiveAttempt, data: bytes) -> None:
         """Send a piece of the body. Raises TimedOut, UpstreamFailure."""
-        shared, state = self.shared, self.state
+        frames, state = self.frames, self.state
         assert state is not None
         view = memoryview(data)
         while view and state.sends:
             self.check()
-            room = 0 if shared.is_full else min(shared.windows.room(state), _AT_ONCE, len(view))
+            room = 0 if frames.is_full else min(frames.windows.room(state), _AT_ONCE, len(view))
             if not room:
                 await park(self.channel, WRITE, attempt.passing.send_timeout)
                 continue
-            shared.windows.sent(state, room)
-            size = min(shared.settings.max_frame_size, MAX_FRAME_SIZE)
-            frames = b"".join([data_frame(state.number, view[at : min(at + size, room)], False) for at in range(0, room, size)])
+            frames.windows.sent(state, room)
+            size = min(frames.settings.max_frame_size, MAX_FRAME_SIZE)
+            pieces = []
+            for at in range(0, room, size):
+                end = at + size if at + size < room else room
+                pieces.append(data_frame(state.number, view[at:end], False))
             view = view[room:]
-            attempt.bytes_sent += len(frames)
-            shared.send(frames)
+            data = b"".join(pieces)
+            attempt.bytes_sent += len(data)
+            frames.send(data)
 
     # The answer.
 
@@ -172,7 +175,7 @@ class HTTP2Stream(Arriving):
         self.check()
         if self.has_ended:
             raise failure_of("invalid_header", "upstream closed the stream without a response header", READING_HEAD)
-        self.channel.holds = False
+        self.own_channel.holds = False
         return None
 
     def body(self, attempt: LiveAttempt) -> bytes | AnswerBody:
@@ -258,10 +261,10 @@ class HTTP2Stream(Arriving):
             if self.trailing is not None:  # without END_STREAM
                 self.trailing[0].trailers(self.limit, False)
             self.check()
-            self.channel.holds = False
+            self.own_channel.holds = False
             raise BlockingIOError
         self._look_at_end()
-        self.channel.holds = bool(self.arrived) or self.has_ended
+        self.own_channel.holds = bool(self.arrived) or self.has_ended
         return piece
 
     def fill(self, pipe: object, most: int) -> int:
@@ -274,21 +277,21 @@ class HTTP2Stream(Arriving):
 
     def close(self) -> None:
         """Leave the connection to the others; tell the upstream if it has not ended."""
-        state, shared = self.state, self.shared
-        uses, live = shared.uses, shared.streams.live
+        state, frames = self.state, self.frames
+        uses, live = frames.uses, frames.streams.live
         if self not in uses:
             return
         if state is not None and state.number in live:
-            shared.streams.reset_by_us(state)
-            if shared.failure is None:
+            frames.streams.reset_by_us(state)
+            if frames.failure is None:
                 try:
-                    shared.send(rst_stream_frame(state.number, CANCEL))
+                    frames.send(rst_stream_frame(state.number, CANCEL))
                 except UpstreamFailure:
                     pass  # the connection has just failed
         uses.pop(self, None)
-        shared.left()
+        frames.left()
         if len(uses) > len(live):
-            shared.wake_writers()  # others wait to begin
+            frames.wake_writers()  # others wait to begin
 
     def __repr__(self) -> str:
         return f"<{self.state or 'stream without a number'}: {self.received} bytes{', finished' if self.finished else ''}>"
