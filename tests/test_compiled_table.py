@@ -16,7 +16,11 @@ from wproxy import compiled
 from wproxy.compiled import COMPILED, HOT, INTERPRETED, compiled_modules, how_it_runs, missing_to_compile, source_of
 
 HOUSE = Path(__file__).parent.parent
-
+OURS = [
+    ".".join(path.relative_to(HOUSE).with_suffix("").parts).removesuffix(".__init__")
+    for room in ("wproxy", "master", "worker")
+    for path in sorted((HOUSE / room).rglob("*.py"))
+]
 
 # Calls that may be made twice.
 WITHOUT_EFFECT = {"len", "index", "start", "end", "vary_of"}
@@ -241,6 +245,25 @@ def test_who_allows_interpreted_subclasses_derives_from_classes_that_do(module):
                 origin, name = origins.get(ast.unparse(base), (module, ast.unparse(base)))
                 named = [node for node in tree_of(origin).body if isinstance(node, ast.ClassDef) and node.name == name]
                 assert all(map(allows_subclasses, named)), f"{module}:{owner.lineno}: {origin}.{name}"
+
+
+def test_interpreted_classes_derive_from_compiled_ones_that_allow_it():
+    """Otherwise the class cannot be made: a TypeError when its module is imported, perhaps by few configurations."""
+    derived = 0
+    for module in OURS:
+        if module in COMPILED:
+            continue
+        imports = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.ImportFrom) and node.module in COMPILED]
+        origins = {alias.asname or alias.name: (node.module, alias.name) for node in imports for alias in node.names}
+        for owner in ast.walk(tree_of(module)):
+            for base in owner.bases if isinstance(owner, ast.ClassDef) else ():
+                origin, name = origins.get(ast.unparse(base).partition("[")[0], ("", ""))
+                if origin:
+                    (found,) = (node for node in tree_of(origin).body if isinstance(node, ast.ClassDef) and node.name == name)
+                    derived += 1
+                    is_protocol = any(ast.unparse(each).startswith("Protocol") for each in found.bases)
+                    assert is_protocol or allows_subclasses(found), f"{module}:{owner.lineno}: {origin}.{name}"
+    assert derived > 10
 
 
 def allows_subclasses(owner: ast.ClassDef) -> bool:

@@ -15,6 +15,7 @@ from worker.logs.formats import shown
 from worker.services import Services
 from wproxy.config.model import Location
 from wproxy.http import Request, Response
+from wproxy.native import mypyc_attr
 from wproxy.route import Answer
 from wproxy.template import Template
 
@@ -35,6 +36,7 @@ class Limited:
         self.most = most
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ConnectionLimits(Check):
     """All `limit_conn` of a location."""
 
