@@ -20,6 +20,7 @@ from performance import Performance
 
 from worker.client.http1.connection import Connection
 from worker.client.http1.repeated_answer import RepeatedAnswer
+from worker.stream import SMALL_CHUNK
 
 
 class Play(Performance):
@@ -128,16 +129,50 @@ def answered(answer: bytes) -> Act:
 
 
 def in_turns(*answers: bytes) -> Act:
-    """These answers, again and again: each has a head that is known from the second time on."""
+    """These answers, again and again, each three times between usual ones: each has a head that is known from the second time on."""
 
     def act(p: Play) -> None:
-        for _ in range(3):
+        for _ in range(2):
             for answer in answers:
-                p.ask()
-                p.see()
-                p.reply(answer)
+                for one in (answer, answer, answer, None, None):
+                    p.ask()
+                    p.reply(one)
+                    p.see()
 
     return act
+
+
+def as_large_as_a_read() -> bytes:
+    """An answer that fills the small read of a connection whose first answer was small."""
+    return ok(b"x" * (SMALL_CHUNK - len(ok(b"x" * 100)) + 100))
+
+
+def found_nowhere(p: Play) -> None:
+    """Each server is asked in turn, where one that finds nothing has another one asked."""
+    for _ in range(3):
+        p.ask()
+        for _ in range(len(p.stage.peers)):
+            p.reply(ok(b"gone", status=b"404 Not Found"))
+        p.stage.advance(1.5)  # turns are written down anew
+        p.look()
+        for _ in range(3):
+            p.ask()
+            p.reply()
+
+
+def connections_end_one_after_the_other(p: Play) -> None:
+    """Several connections are kept, and with each answer one of them ends."""
+    others = [p.stage.client() for _ in range(8)]
+    for other in others:
+        other.send(get(b"/other"))
+    p.look()
+    for upstream in p.upstreams[-len(others) :]:
+        upstream.send(ok(b"other"))
+    p.look()
+    for _ in range(6):
+        p.ask()
+        p.reply(ok(b"a", b"Connection: close"))
+        p.see()
 
 
 def in_pieces(*cuts: int) -> Act:
@@ -393,7 +428,10 @@ SCENARIOS: dict[str, Act] = {
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok(b"late"),
         ok(b"e", b"Server: a", b"Server: b"),
     ),
-    "known answers that do not end": in_turns(ok(b"more"), ok(b"more") + b"surplus", ok(b"more"), ok(b"others") * 2),
+    "known answers that do not end": in_turns(ok(b"more"), ok(b"more") + b"surplus", ok() + b"surplus", ok(b"more") * 2),
+    "answers that fill a read": in_turns(as_large_as_a_read(), as_large_as_a_read() + b"surplus"),
+    "found nowhere": found_nowhere,
+    "connections end one after the other": connections_end_one_after_the_other,
     "large answers in turns": in_turns(ok(b"x" * 3000), ok(b"x" * 16_000), ok(b"y" * 30_000), ok(b"ok", b"X-A: " + b"a" * 6000)),
     "byte by byte": in_pieces(),
     "the body later": in_pieces(len(ok()) - 2),

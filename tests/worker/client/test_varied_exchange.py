@@ -144,7 +144,7 @@ OWN: dict[str, Act] = {
     "a path out of the root": followed_by(varied(1, b"/../x")),
     "no query, an empty one, several": alternating(varied(1, b"/a"), varied(2, b"/a?"), varied(3, b"/a?b?c")),
     "a fragment": alternating(varied(1, b"/a#b"), varied(2, b"/a")),
-    "an absolute URI": alternating(varied(1, b"http://h/a"), varied(2, b"http://other/a"), varied(3, b"http://h")),
+    "an absolute URI": alternating(varied(1, b"http://h/a"), varied(2, b"http://elsewhere/a"), varied(3, b"http://h")),
     "another method": alternating(*[varied(1, method=method) for method in (b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"POST")]),
     "TRACE": followed_by(varied(1, method=b"TRACE")),
     "version 1.0": followed_by(varied(1, version=b"1.0")),
@@ -182,9 +182,9 @@ OWN: dict[str, Act] = {
     "a full read and more": alternating(as_large_as_a_read(1) + varied(2), as_large_as_a_read(3) + b"GET ", varied(4)[4:]),
     "a full read and a close": alternating(as_large_as_a_read(1) + varied(2, b"/a", b"GET", b"1.1", b"Connection: close")),
     "another location": alternating(*[varied(number, b"/pageN") for number in range(3)]),
-    "to another upstream": alternating(*[varied(number, b"/other/N") for number in range(3)]),
-    "to and fro": followed_by(*[varied(number, (b"/other/N", b"/a/N")[number % 2]) for number in range(8)]),
-    "several in another location": followed_by(*[varied(number, b"/other/N") for number in range(8)]),
+    "to another upstream": alternating(*[varied(number, b"/elsewhere/N") for number in range(3)]),
+    "to and fro": followed_by(*[varied(number, (b"/elsewhere/N", b"/a/N")[number % 2]) for number in range(8)]),
+    "several in another location": followed_by(*[varied(number, b"/elsewhere/N") for number in range(8)]),
     "a rewrite": alternating(varied(1, b"/old/N"), varied(2, b"/old/N")),
     "captures of a regex": alternating(varied(1, b"/x-N.php"), varied(2, b"/a/x-N.php")),
     "several with captures": followed_by(*[varied(number, b"/x-N.php") for number in range(8)]),
@@ -196,7 +196,7 @@ FORWARDED = (
     '[http.server.location."/".proxy_set_header]\n'
     'Host = "$host"\nX-Real-IP = "$remote_addr"\nX-Forwarded-For = "$proxy_add_x_forwarded_for"\nX-Forwarded-Proto = "$scheme"\n'
 )
-OTHER = '[http.server.location."/other/"]\nproxy_pass = "http://app/under/"\n'
+OTHER = '[http.server.location."/elsewhere/"]\nproxy_pass = "http://app/under/"\n'
 EXACT = '[http.server.location."= /exact"]\nproxy_pass = "http://app/exact/"\n'
 INSIDE = '[http.server.location."/inside"]\ninternal = true\nproxy_pass = "http://app"\n'
 OLD = '[http.server.location."/old/"]\nrewrite = [["^/old/(.*)", "/a/$1", "last"]]\n'
@@ -243,7 +243,7 @@ def test_what_follows_varied_requests_is_like_any_other(tmp_path: Path, name: st
 
 
 OTHERS = (
-    varied(1, b"/other/1"),
+    varied(1, b"/elsewhere/1"),
     varied(2, b"/page"),
     varied(3, b"/x-3.php"),
     varied(4, b"/old/4"),
