@@ -38,6 +38,8 @@ class Succession:
         state = self._state
         os.close(state.lifeline_write)  # otherwise no worker would ever read the end of file
         state.report.close()
+        if state.successor is not None:
+            state.successor.close()  # the pipes of a new binary that has not begun to serve yet
         state.start_log.close()
         state.sockets.keep_only(own)
         if generation.log is not state.error_log:

@@ -308,6 +308,24 @@ def test_the_command_rolls_back_one_that_does_not_serve_in_time(master, monkeypa
     assert master.ask().generation == 1
 
 
+def possessions(pid):
+    """The kinds of what a process has open."""
+    links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    return sorted(link.partition(":")[0] for link in links)
+
+
+def test_a_worker_that_is_forked_beside_a_new_binary_has_none_of_its_pipes(master):
+    before = master.workers_of(master.pid)
+    victim = min(before)
+    usual = possessions(victim)
+    master.write(bad_worker=["all", "never serves"], ready_timeout=60.0)
+    master.signal(signal.SIGUSR2)
+    until(lambda: master.head(HEAD_NEW_BINARY))
+    os.kill(victim, signal.SIGKILL)
+    (heir,) = until(lambda: master.workers_of(master.pid) - before)
+    assert possessions(heir) == usual
+
+
 def command_of(master):
     """The command in a process of its own, which Ctrl-C reaches."""
     code = (
