@@ -446,6 +446,11 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def let_rest(process: psutil.Process) -> None:
+    """Wait until a process waits: whatever it had still to do after it told us something is done then."""
+    until(lambda: process.status() == psutil.STATUS_SLEEPING, lambda: f"{process} at rest")
+
+
 def lines_of(text: str) -> Iterator[str]:
     """The lines with something on them."""
     return (line for line in text.splitlines() if line.strip())

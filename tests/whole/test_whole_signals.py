@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import COMMAND, Program, accepts, is_alive, title, until, wproxy
+from harness import COMMAND, Program, accepts, is_alive, let_rest, title, until, wproxy
 from recorder import PLAIN, send_ok
 from wire import Closed, Load, Wire, ask, request_bytes
 
@@ -426,6 +426,7 @@ def test_twenty_reloads_leak_neither_descriptors_nor_processes(start, recorder):
     front = start(proxied(recorder))
     assert front.reload().code == 0
     until(lambda: len(front.master.children()) == 2, "the first workers' end")
+    let_rest(front.master)
     descriptors, memory = front.master.num_fds(), front.master.memory_info().rss
     for number in range(20):
         ask(front.port, "/")
@@ -434,6 +435,7 @@ def test_twenty_reloads_leak_neither_descriptors_nor_processes(start, recorder):
         front.error_logged(f"generation {number + 3} serves")
         until(lambda: not front.worker_pids() & old, "new workers")
     until(lambda: len(front.master.children()) == 2, "the old workers' end")
+    let_rest(front.master)
     assert front.master.num_fds() == descriptors
     assert front.master.memory_info().rss - memory < 5_000_000
     counts = {psutil.Process(pid).num_fds() for pid in front.worker_pids()}
