@@ -27,7 +27,7 @@ from __future__ import annotations
 import os
 import select
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from time import monotonic, time
 from typing import Any, Final
 
@@ -94,20 +94,48 @@ park: Final[Callable[[Waitable | None, int, float], Awaitable[None]]] = wait_for
 # Return what does the same each time it is awaited: for a task that comes back to one place.
 park_here: Final[Callable[[Waitable | None, int, float], Awaitable[None]]] = repeated_wait
 
+
+class Waits(dict[float, Awaitable[None]]):
+    """What waits so many seconds for READ on the `home` of the task that awaits it, as `park_here` does: one for all tasks."""
+
+    __slots__ = ()
+
+    def __missing__(self, seconds: float) -> Awaitable[None]:
+        if len(self) >= _MOST_WAITS:
+            self.clear()
+        wait = self[seconds] = repeated_wait(None, READ, seconds)
+        return wait
+
+
+# The configuration has a few times for this.
+_MOST_WAITS: Final = 64
+AT_HOME: Final = Waits()
+
 # The arguments of `park`: what a task waits for.
 Parking = tuple[Waitable | None, int, float]
-_next: Final[Callable[[Iterator[Parking], None], Parking | None]] = next
+_next: Final[Callable[[Iterator[Parking], Any], Parking]] = next
+# In place of it, when a task has ended. (Any: as a tuple it would be made anew for each step, compiled.)
+_END: Final[Any] = (None, -1, 0.0)
+
+
+@mypyc_attr(native_class=False)
+class GoesOn(Exception):
+    """The coroutine that raises this is over, and its task goes on with the one it names: nothing is kept of the first."""
 
 
 class Task:
-    """A coroutine and where it is parked. kind, number: its name, which is put together where it is needed."""
+    """A coroutine and where it is parked. kind, number: its name, which is put together where it is needed.
 
-    __slots__ = ("coroutine", "deadline", "kind", "number", "parked", "pending", "steps", "stream")
+    home: the stream that `AT_HOME` is about, set before that is used.
+    """
+
+    __slots__ = ("deadline", "home", "kind", "number", "parked", "pending", "steps", "stream")
+
+    home: Waitable
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], kind: str, number: int = 0) -> None:
-        self.coroutine = coroutine
         # Its steps, each to the next place where it parks. (A `send` would end with an exception: 3,600 instructions, compiled.)
-        self.steps: Iterator[Parking] = coroutine.__await__()
+        self.steps: Generator[Parking, Any, None] = coroutine.__await__()
         self.kind = kind
         self.number = number
         self.stream: Waitable | None = None
@@ -117,11 +145,18 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Return `client *7`, or the kind alone for a task of which there is one."""
-        return f"{self.kind} *{self.number}" if self.number else self.kind
+        """Return `client *7`, or the kind alone for a task of which there is one. The number follows a star that the kind has."""
+        if not self.number:
+            return self.kind
+        return self.kind.replace("*", f"*{self.number}", 1) if "*" in self.kind else f"{self.kind} *{self.number}"
 
     def __repr__(self) -> str:
         return f"<task {self.name} {f'parked on {self.stream}' if self.parked else 'runnable'}>"
+
+
+def _no_steps() -> Generator[Parking, Any, None]:
+    """Return the steps of a task that has been cancelled."""
+    yield from ()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -205,8 +240,8 @@ class Loop:
                 self._unpark(task)
             self.tasks.discard(task)
             task.pending = None
-            task.steps = iter(())  # it may be among the runnable of this turn
-            task.coroutine.close()
+            steps, task.steps = task.steps, _no_steps()  # it may be among the runnable of this turn
+            steps.close()
 
     def hasten(self, task: Task, deadline: float) -> None:
         """Make this the deadline of a parked task, if it is earlier."""
@@ -400,15 +435,15 @@ class Loop:
             self._current = task
             try:
                 if task.pending is None:
-                    parking = _next(task.steps, None)
-                    if parking is None:
-                        self.tasks.discard(task)
-                        continue
-                    stream, events, seconds = parking
+                    stream, events, seconds = _next(task.steps, _END)
                 else:
                     stream, events, seconds = self._raise_pending(task, task.pending)
             except StopIteration:
                 self.tasks.discard(task)
+                continue
+            except GoesOn as end:
+                task.steps = end.args[0].__await__()
+                runnable.insert(runnable.index(task) + 1, task)  # it runs at once
                 continue
             except Exception as error:
                 # A bug, or a failure that was not caught: it ends only this task.
@@ -419,7 +454,21 @@ class Loop:
                 self._report(task, error)
                 continue
             if stream is None:
-                if seconds:
+                if events > 0:
+                    # As below. (`AT_HOME`: each client's wait for its next request.)
+                    task.stream = home = task.home
+                    task.parked = True
+                    task.deadline = deadline = now + seconds
+                    if deadline < self._next_alarm:
+                        self._next_alarm = deadline
+                    home.reader = task
+                    if home.armed == _IN:
+                        continue
+                    if not home.armed & _IN:
+                        self._arm(home, (home.armed & ~_RDHUP) | _IN)
+                elif events:
+                    self.tasks.discard(task)
+                elif seconds:
                     self._let_pass(task, now + seconds)
                 else:
                     self._runnable.append(task)  # it only gives other tasks their turn
@@ -457,7 +506,7 @@ class Loop:
         task.pending = None
         parked: Parking | None = None
         while pending:
-            parked = task.coroutine.throw(pending.pop(0))
+            parked = task.steps.throw(pending.pop(0))
         assert parked is not None
         return parked
 

@@ -49,7 +49,8 @@ class RealIp(Check):
         found = request.fields.cache.get(self)
         if found is None:
             named = self._named_client(request)
-            found = request.fields.cache[self] = (*named, request.fields.apart()) if named else ()
+            found = (*named, request.fields.apart()) if named else ()
+            request.fields.remember(self, found)
         if found:
             address, port, fields = found
             request.take_client(client.seen_at(address, port), fields)
@@ -70,7 +71,8 @@ class RealIp(Check):
         if address is not None:
             found = request.fields.cache.get(self)
             if found is None:
-                found = request.fields.cache[self] = request.fields.apart()
+                found = request.fields.apart()
+                request.fields.remember(self, found)
             request.take_client(client.seen_at(address[0], header.source_port), found)
 
 

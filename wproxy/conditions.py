@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wproxy.dates import parse_http_date
-from wproxy.http import FieldsLike
+from wproxy.http import NOTHING_DERIVED, FieldsLike, SharedCache
 
 _TRIMMED = b" \t"
 
@@ -26,6 +26,8 @@ class Conditions(NamedTuple):
 
 
 _NO_CONDITIONS = Conditions(None, None, None, None, None, None)
+# The cache of fields of which only this is known.
+_UNCONDITIONAL = SharedCache(conditions=None)
 
 
 def conditions_of(fields: FieldsLike) -> Conditions | None:
@@ -33,11 +35,13 @@ def conditions_of(fields: FieldsLike) -> Conditions | None:
 
     Blocks of one form have the same names: where one has no conditions, none has.
     """
-    cache = fields.cache
-    if "conditions" not in cache:
+    if "conditions" not in fields.cache:
         form = fields.form
         if form is not None and "unconditional" in form.cache:
-            cache["conditions"] = None
+            if fields.cache is NOTHING_DERIVED:
+                fields.cache = _UNCONDITIONAL
+            else:
+                fields.remember("conditions", None)
             return None
         found = Conditions(
             fields.get(b"if-unmodified-since"),
@@ -47,13 +51,13 @@ def conditions_of(fields: FieldsLike) -> Conditions | None:
             first_range(fields),
             fields.get(b"if-range"),
         )
-        if found != _NO_CONDITIONS:
-            cache["conditions"] = found
-        else:
-            cache["conditions"] = None
+        if found == _NO_CONDITIONS:
+            fields.remember("conditions", None)
             if form is not None:
                 form.cache["unconditional"] = True
-    conditions: Conditions | None = cache["conditions"]
+            return None
+        fields.remember("conditions", found)
+    conditions: Conditions | None = fields.cache["conditions"]
     return conditions
 
 

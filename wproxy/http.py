@@ -168,17 +168,41 @@ class FieldsForm:
         self.cache: dict[Any, Any] = {}
 
 
+class SharedCache(dict[Any, Any]):
+    """A `cache` that many fields have: it stays as it is."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError("other fields have the same one: see FieldsLike.remember")
+
+
+# That of fields from which nothing has been derived.
+NOTHING_DERIVED: Final[dict[Any, Any]] = SharedCache()
+
+# The lines that differ from those of another block, and what was derived of that: `composed` and `cache`.
+Difference = tuple[list[int], Any, dict[Any, Any]]
+
+
+def upstream_head_before(difference: Difference, key: object) -> Any:
+    """Return a head for an upstream that was made of the other block, as `FieldsLike.upstream_head` does of one."""
+    composed = difference[1]
+    return composed if composed is not None and composed[2] is key else difference[2].get(key)
+
+
 @mypyc_attr(allow_interpreted_subclasses=True, serializable=True)
 class FieldsLike:
     """The header fields of a request, as every client protocol provides them.
 
     form: what they have in common with those of earlier requests, with their own values for the other lines in `varied`; None
-    where that is not known.
+    where that is not known. cache: what has been derived from them, see `remember`; composed: the first head for an upstream
+    among that, with the key that it is known by. (Most have that alone, and a dictionary takes 220 bytes.)
     """
 
     __slots__ = (
         "cache",
         "chunked",
+        "composed",
         "connection_options",
         "content_length",
         "difference",
@@ -198,7 +222,32 @@ class FieldsLike:
     upgrade: bytes | None
     connection_options: frozenset[bytes]
     cache: dict[Any, Any]
-    difference: tuple[list[int], dict[Any, Any]] | None
+    composed: tuple[Any, ...] | None
+    difference: Difference | None
+
+    def remember(self, key: object, value: object) -> None:
+        """Keep a value that was derived from them, and from nothing else that changes on their connection."""
+        if self.cache.__class__ is SharedCache:
+            self.cache = {**self.cache, key: value}
+        else:
+            self.cache[key] = value
+
+    def upstream_head(self, key: object) -> Any:
+        """Return the head for an upstream that has been kept by this key; None where there is none."""
+        composed = self.composed
+        return composed if composed is not None and composed[2] is key else self.cache.get(key)
+
+    def remember_head(self, head: tuple[Any, ...]) -> None:
+        """Keep a head for an upstream by its third value, as `remember` would."""
+        if self.composed is None or self.composed[2] is head[2]:
+            self.composed = head
+        else:
+            self.remember(head[2], head)
+
+    def forget(self) -> None:
+        """Forget all that has been derived from them."""
+        self.cache = NOTHING_DERIVED
+        self.composed = None
 
     @property
     def lines(self) -> tuple[tuple[bytes, bytes, bytes], ...]:

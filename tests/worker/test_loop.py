@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from conversation import has_events
 
-from worker.loop import READ, WRITE, Event, Loop, park, sleep
+from worker.loop import AT_HOME, READ, WRITE, Event, GoesOn, Loop, park, sleep
 from worker.outlet import send_all
 from worker.stream import Stream
 from wproxy.failures import TimedOut
@@ -326,6 +326,123 @@ def test_of_two_interrupts_none_is_lost_on_a_task_that_goes_on(bench):
     assert task.parked and stream.reader is task
     bench.advance(6)
     assert bench.notes[2:] == ["TimedOut()"]
+
+
+# Waits at home, and tasks that go on with another coroutine.
+
+
+def test_tasks_with_the_same_patience_share_a_wait_and_each_waits_for_its_own_stream(bench):
+    pairs = [bench.pair() for _ in range(3)]
+
+    async def read(stream: Stream):
+        bench.loop.current().home = stream
+        for _ in range(2):
+            await AT_HOME[5.0]
+            bench.notes.append(stream.recv(100))
+        try:
+            await AT_HOME[5.0]
+        except TimedOut:
+            bench.notes.append(f"{pairs.index((stream, theirs_of[stream]))} waited in vain")
+
+    theirs_of = dict(pairs)
+    for stream, _ in pairs:
+        bench.spawn(read(stream))
+    assert AT_HOME[5.0] is AT_HOME[5.0] is not AT_HOME[6.0]
+    for sent in (b"a", b"b"):
+        for number in (1, 0, 2):
+            pairs[number][1].send(sent + b"%d" % number)
+            bench.turn()
+    bench.advance(4.9)
+    assert bench.notes == [b"a1", b"a0", b"a2", b"b1", b"b0", b"b2"]
+    bench.advance(0.2)
+    assert sorted(bench.notes[6:]) == [f"{number} waited in vain" for number in range(3)]
+    assert not bench.loop.tasks
+
+
+def test_one_may_wait_at_home_after_having_waited_elsewhere_and_for_room(bench):
+    home, theirs = bench.pair()
+    other, others = bench.pair()
+
+    async def wander():
+        bench.loop.current().home = home
+        await park(home, WRITE, 5.0)
+        bench.notes.append("room")
+        await park(other, READ, 5.0)
+        bench.notes.append(other.recv(9))
+        await AT_HOME[5.0]
+        bench.notes.append(home.recv(9))
+
+    task = bench.spawn(wander())
+    bench.turn()
+    theirs.send(b"home")
+    bench.turn(2)  # nobody waits for it: it is disarmed
+    others.send(b"other")
+    bench.turn(2)
+    assert bench.notes == ["room", b"other", b"home"]
+    assert not task.parked and home.reader is other.reader is None
+
+
+def test_there_are_not_more_shared_waits_than_a_configuration_needs():
+    kept = [AT_HOME[1e6 + number] for number in range(1000)]
+    assert len(AT_HOME) <= 64 and len(set(map(id, kept))) == 1000
+    AT_HOME.clear()
+
+
+def test_a_task_goes_on_with_another_coroutine_before_any_other_task_runs(bench):
+    stream, theirs = bench.pair()
+
+    async def first():
+        try:
+            await park(stream, READ, 5.0)
+        finally:
+            bench.notes.append("first ends")
+        raise GoesOn(second())
+
+    async def second():
+        bench.notes.append(("second", bench.loop.current() is task))
+        try:
+            await park(stream, READ, 5.0)
+        except TimedOut:
+            bench.notes.append("waited in vain")
+
+    async def other():
+        bench.notes.append("other")
+
+    task = bench.spawn(first(), "a task")
+    theirs.send(b"x")
+    bench.loop.spawn(other())
+    bench.loop.wake(task)
+    bench.loop.spawn(other())
+    bench.turn()
+    assert bench.notes == ["other", "first ends", ("second", True), "other"]
+    assert task in bench.loop.tasks and task.parked and not bench.bugs
+    stream.recv(1)
+    bench.advance(6)
+    assert bench.notes[4:] == ["waited in vain"]
+    assert not bench.loop.tasks
+
+
+def test_a_task_goes_on_after_what_was_raised_where_it_was_parked_and_can_be_cancelled_then(bench):
+    stream, _ = bench.pair()
+
+    async def first():
+        try:
+            await park(stream, READ, 5.0)
+        except TimedOut:
+            pass
+        raise GoesOn(second())
+
+    async def second():
+        try:
+            await park(stream, READ, 5.0)
+        finally:
+            bench.notes.append("closed")
+
+    task = bench.spawn(first())
+    bench.advance(6)
+    assert task.parked and not bench.notes
+    bench.loop.cancel(task)
+    assert bench.notes == ["closed"] and not bench.loop.tasks and not bench.bugs
 
 
 # Wake, and events.

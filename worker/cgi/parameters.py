@@ -93,7 +93,7 @@ class ParametersPlan(ABC):
                 return known[2]
         head = self.written(self._parameters(request), length)
         if as_received and self.is_stable and self._follows_line and line.authority is None and not request.fields.chunked:
-            request.fields.cache[self.key] = (line, length, head)
+            request.fields.remember(self.key, (line, length, head))
         return head
 
     def _parameters(self, request: Request) -> bytes:
@@ -104,7 +104,7 @@ class ParametersPlan(ABC):
             pieces = self._constant(request)
             fields.difference = None  # a connection that waits for its next request need not keep the difference
             if self.is_stable and request.line.authority is None:
-                fields.cache[self] = pieces
+                fields.remember(self, pieces)
         if self._changing:
             pieces = pieces.copy()
             for place, write, evaluate, is_optional in self._changing:

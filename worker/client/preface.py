@@ -9,7 +9,7 @@ from worker.client.http1.serve import serve_connection
 from worker.client.http2.serve import serve_http2
 from worker.client.plan import ListenerPlan
 from worker.http2.frames import PREFACE, may_begin_preface
-from worker.loop import READ, park
+from worker.loop import READ, GoesOn, park
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.failures import ClientGone, TimedOut
 from wproxy.http import Client, Request
@@ -77,9 +77,7 @@ async def serve_clear(stream: Stream, client: Client, plan: ListenerPlan) -> Non
             clients.ended(connection)
     if received:
         serve = serve_http2 if received.startswith(PREFACE) else serve_connection
-        serving = serve(stream, client, plan, received)
-        received = b""  # it need not be kept as long as the connection is
-        await serving
+        raise GoesOn(serve(stream, client, plan, received))
 
 
 async def first_bytes(connection: NewConnection, client: Client, plan: ListenerPlan) -> bytes:

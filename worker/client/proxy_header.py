@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from worker.client.plan import ListenerPlan
-from worker.loop import READ, park
+from worker.loop import READ, GoesOn, park
 from worker.stream import Stream
 from wproxy.failures import ClientGone, TimedOut
 from wproxy.http import Client, Request
@@ -74,7 +74,7 @@ def after_proxy_header(serve: Serve) -> Serve:
                 stream.close()
                 plan.clients.ended(connection)
         if is_served:
-            await serve(stream, client, plan)
+            raise GoesOn(serve(stream, client, plan))
 
     return serve_after_header
 

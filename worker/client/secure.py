@@ -156,16 +156,8 @@ class Secured:
             self._count, self._count_failure = count_handshake, count_failed_handshake
 
     async def serve(self, stream: Stream, client: Client, plan: ListenerPlan) -> None:
-        """Serve one client until one side is done; closes the stream."""
+        """Find out what a client speaks, and serve it until one side is done; closes the stream."""
         assert isinstance(stream, TlsStream), "see `worker.client.accept`"
-        agreed, received, serve = await self._greet(stream, client, plan)
-        if serve is not None:
-            serving = serve(agreed, client, plan, received)
-            received = b""  # it need not be kept as long as the connection is
-            await serving
-
-    async def _greet(self, stream: TlsStream, client: Client, plan: ListenerPlan) -> tuple[Stream, bytes, Resume | None]:
-        """Find out what a client speaks; return its stream, its first bytes, and what serves it: None once it is closed."""
         arrival = Arrival(stream, plan.header_timeout, self._default)
         clients = plan.clients
         clients.connections.add(arrival)
@@ -188,7 +180,10 @@ class Secured:
                 clients.before_close()
                 stream.close()
                 clients.ended(arrival)
-        return agreed, received, serve
+        if serve is not None:
+            serving = serve(agreed, client, plan, received)
+            received = clear = b""  # they need not be kept as long as the connection is
+            await serving
 
     def _fail(self, arrival: Arrival, stream: Stream, client: Client, plan: ListenerPlan, error: Exception) -> None:
         """Log a handshake that has failed, count it if it has begun, and tell the client if it is refused."""

@@ -61,10 +61,10 @@ class Takes:
 
     def __call__(self, request: Request, fields: ResponseFields) -> bool:
         """fields: those of the response; they are ignored."""
-        cache = request.fields.cache
-        verdict: bool | None = cache.get(self)
+        verdict: bool | None = request.fields.cache.get(self)
         if verdict is None:
-            verdict = cache[self] = takes(request.fields.get(b"accept-encoding") or b"", self._coding)
+            verdict = takes(request.fields.get(b"accept-encoding") or b"", self._coding)
+            request.fields.remember(self, verdict)
         return verdict
 
 
@@ -82,10 +82,10 @@ class GzipOk:
         """fields: those that the response would otherwise have. (A part of a page is never compressed by itself.)"""
         if request.main is not None:
             return False
-        cache = request.fields.cache
-        verdict = cache.get(self)
+        verdict = request.fields.cache.get(self)
         if verdict is None:
-            verdict = cache[self] = self._judge(request)
+            verdict = self._judge(request)
+            request.fields.remember(self, verdict)
         if verdict == _NO or request.version < self._version:
             return False
         return verdict == _YES or may_pass(self._proxied, request, fields)

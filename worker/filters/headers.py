@@ -159,10 +159,10 @@ class AdditionPlan:
         # An absolute URL in the request line changes $host although the header block is the same.
         if not self.stable or request.line.authority is not None:
             return expiry, self.evaluate_headers(request)
-        cache = request.fields.cache
-        lines: Lines | None = cache.get(self)
+        lines: Lines | None = request.fields.cache.get(self)
         if lines is None:
-            lines = cache[self] = self.evaluate_headers(request)
+            lines = self.evaluate_headers(request)
+            request.fields.remember(self, lines)
         return expiry, lines
 
     def evaluate_headers(self, request: Request) -> Lines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from worker.http1.head_shape import HeadShape
 from worker.http1.request_values import KnownHead, RequestFields, RequestLine
@@ -41,3 +42,7 @@ class HeadMemo:
         self.taken: tuple[RequestLine, RequestFields, int] | None = None
         self.bare_lf = 0
         self.begun_head: BegunHead | None = None
+
+    def __call__(self, stream: Any) -> bool:
+        """Handle what comes out of turn. (Where a class has this and its base has not, mypyc 2.4 takes the one for the other.)"""
+        raise NotImplementedError

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Final
 
 from worker.http1.fields import REQUEST_FIELDS, Field, FieldTable, shown
-from wproxy.http import FieldsForm, FieldsLike, RequestLineLike
+from wproxy.http import NOTHING_DERIVED, FieldsForm, FieldsLike, RequestLineLike
 from wproxy.native import mypyc_attr
 
 # A connection remembers a head up to this size: there are many idle connections, and bigger heads are rare.
@@ -84,8 +84,8 @@ class RequestFields(FieldsLike):
     expects_continue: Expect: 100-continue; it means nothing in HTTP/1.0.
     connection_options: lower-case names of present fields that Connection asks to remove and that may be removed.
     only_version: 0, or the only version (10 or 11) in which these fields are allowed, or -1 for none.
-    difference: the indexes of the lines that differ from the block before on the connection, and that block's `cache`; None when
-    more than values differ, and after its use.
+    difference: the lines that differ from the block before on the connection, and what was derived of that; None when more than
+    values differ, and after its use.
     """
 
     __slots__ = ("_lines", "_values", "expects_continue", "keeps", "only_version")
@@ -115,8 +115,8 @@ class RequestFields(FieldsLike):
         connection = values.get(b"connection")
         if connection is not None:
             self._heed(connection.lower())
-        self.cache = {}
-        self.difference = None
+        self.cache = NOTHING_DERIVED
+        self.composed = self.difference = None
 
     def with_other_values(
         self, lines: tuple[Field, ...] | None, values: dict[bytes, bytes] | None, length: int, differing: list[int]
@@ -139,8 +139,9 @@ class RequestFields(FieldsLike):
         other.expects_continue = self.expects_continue
         other.keeps = self.keeps
         other.connection_options = self.connection_options
-        other.cache = {}
-        other.difference = differing, self.cache
+        other.cache = NOTHING_DERIVED
+        other.composed = None
+        other.difference = differing, self.composed, self.cache
         return other
 
     def with_varied(self, form: RequestForm, varied: list[bytes]) -> RequestFields:
@@ -149,7 +150,7 @@ class RequestFields(FieldsLike):
         Like `with_other_values`, but lines and values are put together only when they are asked for.
         """
         other = _new_fields(RequestFields)
-        other._lines = other._values = other.difference = None
+        other._lines = other._values = other.difference = other.composed = None
         other.form = form
         other.varied = varied
         other.host = self.host
@@ -161,7 +162,7 @@ class RequestFields(FieldsLike):
         other.expects_continue = self.expects_continue
         other.keeps = self.keeps
         other.connection_options = self.connection_options
-        other.cache = {}
+        other.cache = NOTHING_DERIVED
         return other
 
     def _put_together(self) -> tuple[tuple[Field, ...], dict[bytes, bytes]]:
@@ -332,6 +333,9 @@ class HeadLimits:
     known_fields: FieldTable = dataclasses.field(init=False, repr=False, compare=False)
     # The first heads of connections to this listener.
     known_heads: dict[bytes, KnownHead] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
+
+    # The first field lists of connections in HTTP/2, and what they mean (worker.http2.request_head).
+    known_lists: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     # A head of this size is within all of these limits, and small enough to be remembered.
     least: int = dataclasses.field(init=False, repr=False, compare=False)

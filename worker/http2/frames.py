@@ -214,6 +214,10 @@ TakeHeaders = Callable[[int, bytes, bool], bool]
 TakeData = Callable[[int, bytes, int, bool], None]
 
 
+# The pieces of a field block while there is none. (A list for each connection would be 64 bytes of it.)
+_NO_PIECES: Final[list[bytes]] = []
+
+
 class FrameReader:
     """The bytes of one connection, cut into frames.
 
@@ -243,7 +247,7 @@ class FrameReader:
         self._at = 0
         self._expects_preface = expects_preface
         self._expects_settings = True
-        self._block: list[bytes] = []
+        self._block = _NO_PIECES
         self._block_stream = 0
         self._block_size = 0
         self._block_end_stream = False
@@ -421,7 +425,7 @@ class FrameReader:
         if not flags & END_HEADERS:
             return None
         block = b"".join(self._block)
-        self._block = []
+        self._block = _NO_PIECES
         self.in_block = False
         return Headers(stream, block, self._block_end_stream)
 

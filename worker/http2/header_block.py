@@ -51,6 +51,17 @@ _HUFFMAN_BYTES: Final = 256
 _HUFFMAN_STEPS_LIMIT: Final = 128  # of each of 256 states: 5 MB at worst
 
 
+# A list that is never changed.
+_NO_FIELDS: Final[HeaderList] = []
+
+# Blocks that were decoded with an empty table, and left it empty though it had room: the same bytes, the list, its size, names
+# that may not be indexed, and where :path is.
+KnownBlock = tuple[bytes, HeaderList, int, frozenset[bytes], tuple[int, int, int]]
+_KNOWN_BLOCKS: Final[dict[bytes, KnownBlock]] = {}
+_MOST_KNOWN_BLOCKS: Final = 128
+_KNOWN_BLOCK_BYTES: Final = 1024
+
+
 class HeaderDecoder:
     """The decoding half of HPACK for one connection.
 
@@ -83,7 +94,7 @@ class HeaderDecoder:
         self._table_size = 0
         # The last block that left the table alone, and its list: the same bytes mean the same until the table changes.
         self._block: bytes | None = None
-        self._block_list: HeaderList = []
+        self._block_list = _NO_FIELDS
         # Where the string of its :path begins and ends, if that touches no table, and the field's place in the list. 0: nowhere.
         self._path_at = self._path_end = self._path_place = 0
 
@@ -97,11 +108,19 @@ class HeaderDecoder:
         try:
             if self._path_at and (varied := self._with_other_path(block, self._path_at)) is not None:
                 return varied
+            if self._block is None and not self._entries and (known := _KNOWN_BLOCKS.get(block)) is not None:
+                self._take_known(known)
+                return self._block_list
             self._block = None
             self._path_at = 0
             return self._decode(block)
         except (IndexError, HPACKDecodingError):
             raise ConnectionFault(COMPRESSION_ERROR, f"{self.peer} sent a field block that cannot be decoded") from None
+
+    def _take_known(self, known: KnownBlock) -> None:
+        """Be as if this block, which has come first, had been decoded here."""
+        self._block, self._block_list, self.size, self.never_indexed, path = known
+        self._path_at, self._path_end, self._path_place = path
 
     def _with_other_path(self, block: bytes, at: int) -> HeaderList | None:
         """Return the fields of a block that is the last one but for its :path, whose string is there; None if it is not.
@@ -190,6 +209,11 @@ class HeaderDecoder:
             raise ConnectionFault(ENHANCE_YOUR_CALM, f"{self.peer} sent too large field list")
         self.never_indexed = frozenset(never) if never else NOT_GUARDED
         if keeps_table:
+            if not entries and self._capacity and end <= _KNOWN_BLOCK_BYTES:
+                # With an empty table it means the same on any connection, and is kept once for those that are idle.
+                if len(_KNOWN_BLOCKS) >= _MOST_KNOWN_BLOCKS:
+                    _KNOWN_BLOCKS.clear()
+                _KNOWN_BLOCKS[block] = block, fields, size, self.never_indexed, (path_at, path_end, path_place)
             self._block = block
             self._block_list = fields
             self._path_at, self._path_end, self._path_place = path_at, path_end, path_place

@@ -49,6 +49,9 @@ _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 # Bounds of the tables of a worker; a full table starts over: 5 MB at worst, together.
 _TABLE_ENTRIES: Final = 4096
 _TABLE_BYTES: Final = 512
+# A listener remembers so many first lists of connections, up to this size: 1 MB at worst.
+KNOWN_LISTS: Final = 128
+KNOWN_LIST_BYTES: Final = 2048
 
 
 class RequestHead:
@@ -107,7 +110,26 @@ class RequestReader:
             raise ClientError(494, "client sent too many header lines", "max_headers")
         if size > limits.field:
             _check_sizes(fields, limits)
+        if self._head is None and size <= KNOWN_LIST_BYTES:
+            return self._read_first(fields, end_stream)
         head = self._vary(fields, end_stream) or self._read(fields, end_stream)
+        self._fields, self._end_stream, self._head = fields, end_stream, head
+        return head
+
+    def _read_first(self, fields: HeaderList, end_stream: bool) -> RequestHead:
+        """Read the first list of a connection: one with which another has begun is kept once, and so is what it means."""
+        known_lists = self.limits.known_lists
+        key = (end_stream, *fields)
+        known: tuple[HeaderList, RequestHead] | None = known_lists.get(key)
+        if known is not None:
+            fields, head = known
+            head = RequestHead(head.line, head.fields.for_another_connection(), head.scheme, None)
+        else:
+            head = self._read(fields, end_stream)
+            if head.protocol is None:
+                if len(known_lists) >= KNOWN_LISTS:
+                    known_lists.clear()
+                known_lists[key] = fields, head
         self._fields, self._end_stream, self._head = fields, end_stream, head
         return head
 

@@ -85,7 +85,7 @@ class ServerStreams(Generic[S]):
         # Those that the client has ended, the last _REMEMBERED at least; only a fault is looked for in it. (256 numbers are 1 KB
         # in an array, 9 KB in a deque.)
         self._ended = array("I")
-        self._skipped: list[tuple[int, int]] = []  # ranges of numbers that were never used, the oldest first
+        self._skipped: tuple[tuple[int, int], ...] = ()  # ranges of numbers that were never used, the oldest first
 
     def headers(self, number: int) -> int:
         """Return what to do with HEADERS: OPEN, TRAILERS, DROP or REFUSE; raises ConnectionFault."""
@@ -94,8 +94,7 @@ class ServerStreams(Generic[S]):
                 raise ConnectionFault(PROTOCOL_ERROR, f"client sent HEADERS frame with even identifier {number}")
             expected = self.last + 2 if self.last else 1
             if number > expected:
-                self._skipped.append((expected, number - 1))
-                del self._skipped[:-_REMEMBERED]
+                self._skipped = (*self._skipped, (expected, number - 1))[-_REMEMBERED:]
             self.last = number
             if 0 <= self.announced < number:
                 return DROP

@@ -116,7 +116,8 @@ def compile_format(log_format: LogFormat) -> Callable[[Request], bytes]:
         # The request line alone, when it is met first; then a KnownLine.
         found: Any = cache.get(line)
         if found is request_line and request_line.authority is None:
-            found = cache[line] = KnownLine(request_line, client, make_template(request))
+            found = KnownLine(request_line, client, make_template(request))
+            request.fields.remember(line, found)
         if found.__class__ is KnownLine:
             known: KnownLine = found
             if known.request_line is request_line and known.client is client:
@@ -128,7 +129,7 @@ def compile_format(log_format: LogFormat) -> Callable[[Request], bytes]:
                     known.told = told
                     known.text = known.template % tuple([read(request) for read in changing])
                 return known.text
-        cache[line] = request_line
+        request.fields.remember(line, request_line)
         return compose(request)
 
     return line

@@ -22,7 +22,9 @@ from worker.http1.request import (
     parse_request_line,
     take_request_head,
 )
+from wproxy.conditions import conditions_of
 from wproxy.failures import ClientError
+from wproxy.http import NOTHING_DERIVED
 
 LIMITS = HeadLimits()
 NEXT = b"GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
@@ -618,10 +620,42 @@ def test_a_repeated_head_is_the_same_value():
 def test_a_repeated_block_keeps_its_fields_and_their_cache():
     memo = HeadMemo()
     first = take(get(line=b"GET /1 HTTP/1.1"), memo=memo)
-    first[1].cache["anything"] = 1
+    first[1].remember("anything", 1)
     second = take(get(line=b"GET /2 HTTP/1.1"), memo=memo)
-    assert second[1] is first[1]
+    assert second[1] is first[1] and second[1].cache == {"anything": 1}
     assert (second[0].path, second[2]) == (b"/2", first[2])
+
+
+def test_what_is_remembered_of_fields_is_of_them_alone():
+    first, second = (take(get(line=b"GET /1 HTTP/1.1"))[1] for _ in range(2))
+    assert first.cache is second.cache is NOTHING_DERIVED
+    first.remember("anything", 1)
+    assert (first.cache, second.cache, NOTHING_DERIVED) == ({"anything": 1}, {}, {})
+    conditions_of(second)  # there are none, and that is kept in one place for all
+    second.remember("anything", 2)
+    third = take(get(line=b"GET /1 HTTP/1.1"))[1]
+    conditions_of(third)
+    assert (second.cache["anything"], third.cache.get("anything"), first.cache["anything"]) == (2, None, 1)
+
+
+def test_nothing_can_be_added_to_what_fields_share():
+    with pytest.raises(TypeError):
+        NOTHING_DERIVED["anything"] = 1
+
+
+def test_fields_keep_the_head_of_each_plan():
+    fields = take(get(line=b"GET /1 HTTP/1.1"))[1]
+    heads = {plan: (b"line", -1, plan, plan.encode()) for plan in ("first", "second", "third")}
+    for head in heads.values():
+        fields.remember_head(head)
+    heads["second"] = (b"other line", -1, "second", b"changed")
+    heads["first"] = (b"other line", -1, "first", b"changed")
+    fields.remember_head(heads["first"])
+    fields.remember_head(heads["second"])
+    assert {plan: fields.upstream_head(plan) for plan in heads} == heads
+    assert fields.upstream_head("fourth") is None
+    fields.forget()
+    assert [fields.upstream_head(plan) for plan in heads] == [None] * 3
 
 
 OFTEN = (b"User-Agent: x", b"Cookie: a=1", b"Content-Length: 5", b"Connection: x-a, close", b"X-A: 1", b"Upgrade: a")
@@ -673,7 +707,7 @@ def test_only_the_lines_that_differ_are_named():
     assert take(get(b"A: 1", b"B: 1"), memo=memo)[1].difference is None
     first = memo.taken[1]
     second = take(get(b"A: 1", b"B: 2"), memo=memo)[1]
-    assert second.difference == ([2], first.cache) and second.cache is not first.cache
+    assert second.difference == ([2], first.composed, first.cache)
     assert (second.get(b"b"), first.get(b"b"), second.lines[2]) == (b"2", b"1", (b"b", b"B", b"2"))
 
 

@@ -25,7 +25,7 @@ from worker.outlet import send_all, send_body
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.assignment import ListeningSocket
 from wproxy.failures import ClientError, ClientGone, TimedOut
-from wproxy.http import Client, FieldsLike, Request, RequestLineLike, Response
+from wproxy.http import NOTHING_DERIVED, Client, FieldsLike, Request, RequestLineLike, Response
 from wproxy.uri import normalise_path
 
 PIECE = 4096
@@ -57,11 +57,11 @@ class Fields(FieldsLike):
 
     def __init__(self) -> None:
         self.form = None
-        self.host = self.host_port = self.upgrade = self.difference = None
+        self.host = self.host_port = self.upgrade = self.difference = self.composed = None
         self.content_length = -1
         self.chunked = False
         self.connection_options = frozenset()
-        self.cache = {}
+        self.cache = NOTHING_DERIVED
 
     def get(self, name: bytes) -> bytes | None:
         return None

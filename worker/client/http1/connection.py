@@ -5,6 +5,7 @@ from __future__ import annotations
 from worker.client.ending import departure
 from worker.client.plan import ListenerPlan
 from worker.http1.request import HeadMemo, RequestFields, RequestLine
+from worker.loop import AT_HOME
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.bodies import Outlet
 from wproxy.browsers import stays_connected
@@ -20,13 +21,13 @@ class Connection(HeadMemo):
     """The state of a client connection, with its memory of heads; also the Exchange of each request, as it serves one at a time.
 
     buffer: bytes received and not yet used. idle: whether it waits for the first byte of a request, so that it may be closed;
-    patience: for so many seconds. chunk: the size of a read, small after a small first request, until one fills it. routed_*:
-    the line and the fields of the last head, and the route of its location. last_request, expires: the request, or the time, from
-    which the connection is not kept, for that head and location. routed_form: the form of that head, where they and `patience`
-    hold for all GET requests of it in 1.1 that have the same route. is_over: whether the last request is, and only its body or
-    the end of the connection is awaited; is_refused: whether its head was refused. learn: what may repeat the last request, if
-    it was the same as the one before it; repetition: what repeats it; repeating: the same while it does. request: the request
-    under way, unless it is one that is repeated (see `current`).
+    patience: for so many seconds; wait: what waits so long. chunk: the size of a read, small after a small first request, until
+    one fills it. routed_*: the line and the fields of the last head, and the route of its location. last_request, expires: the
+    request, or the time, from which the connection is not kept, for that head and location. routed_form: the form of that head,
+    where they and `patience` hold for all GET requests of it in 1.1 that have the same route. is_over: whether the last request
+    is, and only its body or the end of the connection is awaited; is_refused: whether its head was refused. learn: what may
+    repeat the last request, if it was the same as the one before it; repetition: what repeats it; repeating: the same while it
+    does. request: the request under way, unless it is one that is repeated (see `current`).
     """
 
     __slots__ = (
@@ -53,10 +54,13 @@ class Connection(HeadMemo):
         "routed_server",
         "stream",
         "task",
+        "wait",
     )
 
-    # Set with the first request, the first three of them.
+    # Set with the first request, all but the last three of them.
     routed_fields: RequestFields | None
+    routed_form: FieldsForm | None
+    routed_host: bytes | None
     last_request: int
     expires: float
     learn: Learn | None
@@ -78,13 +82,13 @@ class Connection(HeadMemo):
         self.is_over = self.is_refused = False
         self.learn = self.repetition = self.repeating = None
         self.patience = plan.header_timeout
+        self.wait = plan.first_wait
         self.request: Request | None = None
         self.routed_line: RequestLine | None = None
-        self.routed_form: FieldsForm | None = None
         self.routed_by: Route = plan.fallback.route
-        self.routed_host: bytes | None = None
         self.routed_server: Server | None = None
-        self.task = stream.loop.current()
+        self.task = task = stream.loop.current()
+        task.home = stream
 
     @property
     def idle_since(self) -> float:
@@ -171,6 +175,7 @@ class Connection(HeadMemo):
         patience = route.keepalive_timeout[0]
         if patience != self.patience:
             self.patience = patience
+            self.wait = AT_HOME[patience]
             self.routed_form = None
             if self.routed_by is not self.routed_by.server.entry:
                 self.routed_line = None  # the same head need not lead here again
@@ -185,10 +190,11 @@ class Connection(HeadMemo):
         ):
             request.keepalive = False
 
-    def client_moved(self, stream: Stream) -> bool:
+    def __call__(self, stream: Stream) -> bool:
         """Handle bytes or an end from a client out of turn: a departure ends the request (499).
 
-        Bytes are left where they are until the next request is read.
+        Bytes are left where they are until the next request is read. (It is the stream's `unexpected`: a method that is bound to
+        each connection would be another 64 bytes of each.)
         """
         request = self.current()
         if request is not None and not request.route.ignores_abort and stream.has_ended():

@@ -6,6 +6,7 @@ from worker.client.http1.body import HTTP1RequestBody
 from worker.client.http1.connection import Connection, Head
 from worker.client.requests import find_way
 from worker.http1.request import RequestFields, RequestLine
+from worker.loop import AT_HOME
 from wproxy.browsers import stays_connected
 from wproxy.config.model import Location
 from wproxy.failures import ClientError
@@ -45,7 +46,10 @@ def make_request(connection: Connection, head: Head) -> Request:
                 form = None
             connection.last_request = route.keepalive_requests if keeps and route.keepalive_timeout[0] else 0
             connection.expires = client.started + route.keepalive_time
-            connection.patience = route.keepalive_timeout[0]
+            patience = route.keepalive_timeout[0]
+            if patience != connection.patience:
+                connection.patience = patience
+                connection.wait = AT_HOME[patience]
             connection.routed_form = form
         else:
             connection.learn = route.learn_varied

@@ -16,7 +16,6 @@ from worker.client.http1.new_request import make_request
 from worker.content.file_body import FileBody
 from worker.content.open_files import OpenFile
 from worker.http1.write import KEEPALIVE, UNCHUNKED, make_head
-from worker.loop import READ, park_here
 from worker.stream import Stream
 from wproxy.failures import ClientGone
 from wproxy.http import Exchange, Request, Response, ResponseFields
@@ -65,7 +64,7 @@ class RepeatedAnswer(Repetition):
         head, variant, again, by_kernel = connection.head, self.variant, self.again, stream.kernel_fd >= 0
         line, own, length = exchange.taken
         sample, is_logged = route.sample, route.write_log is not None
-        next_request = park_here(stream, READ, connection.patience)
+        next_request = connection.wait
         while True:
             await next_request
             try:

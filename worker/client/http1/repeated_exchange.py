@@ -24,7 +24,6 @@ from worker.client.http1.connection import Connection
 from worker.client.http1.new_request import accept_body, make_request
 from worker.http1.response import ResponseHead
 from worker.http1.write import KEEPALIVE, UNCHUNKED, make_head
-from worker.loop import READ, park_here
 from worker.phases import settle
 from worker.stream import HEAD_CHUNK
 from worker.upstream.exchange import NON_IDEMPOTENT, leave, proxy_request
@@ -117,7 +116,7 @@ def remembered_head(connection: Connection, request: Request, key: object) -> by
     """Return the head for the upstream that is kept with the last header block, if it is that of this request."""
     own = connection.routed_fields
     assert own is not None
-    remembered = own.cache.get(key)
+    remembered = own.upstream_head(key)
     if remembered is None or remembered[0] is not request.line or remembered[1] != own.content_length:
         return None
     head: bytes = remembered[-1]
@@ -173,7 +172,7 @@ class RepeatedExchange(Repetition):
         answer_size, variant, read_timeout = len(block), self.variant, passing.read_timeout
         must_stand = line.method in NON_IDEMPOTENT
         sample, is_logged = route.sample, route.write_log is not None
-        next_request = park_here(stream, READ, connection.patience)
+        next_request = connection.wait
         happened: list[Exception] | None = None
         while True:
             # Wait for the request, and read it.

@@ -20,7 +20,7 @@ from worker.fastcgi.records import HEADER, end_of_output
 from worker.http1.chunked import encode_whole
 from worker.http1.response import ResponseHead
 from worker.http1.write import make_head
-from worker.loop import READ, park, park_here
+from worker.loop import READ, park
 from worker.stream import Stream
 from worker.upstream.connect import CannotConnect, begin_to_connect
 from worker.upstream.exchange import leave
@@ -94,7 +94,7 @@ class RepeatedFastcgi(RepeatedExchange):
         block, length, place = known.block, known.content_length, HEADER + len(known.block)
         is_chunked, variant = fields.content_length < 0, self.variant
         sample, is_logged = route.sample, route.write_log is not None
-        next_request = park_here(stream, READ, connection.patience)
+        next_request = connection.wait
         while True:
             # Wait for the request, and read it.
             await next_request

@@ -8,8 +8,9 @@ A repeated request on the connection costs 2 system calls here: one recv, one se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from worker.client.ending import finish, request_lost
 from worker.client.http1.connection import Connection, Head
@@ -30,11 +31,12 @@ from worker.client.http1.response import finish_response, start_response
 from worker.client.plan import ListenerPlan
 from worker.content.returns import CloseConnection
 from worker.http1.request import is_still_begun, take_request_head
-from worker.loop import READ, park, park_here
+from worker.loop import READ, park
 from worker.stream import HEAD_CHUNK, SMALL_CHUNK, Stream
 from wproxy.failures import ClientError, ClientGone, TimedOut, UpstreamFailure
 from wproxy.http import Client, Request, Response
 from wproxy.regex import RegexTimedOut
+from wproxy.request_body import RequestBody
 
 HEAD_TIMED_OUT: Final = "client timed out (110: Connection timed out)"
 
@@ -44,14 +46,13 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
     connection = Connection(stream, client, plan)
     request: Request | None = None
     response: Response | None = None
-    clients = plan.clients
-    stream.unexpected = connection.client_moved
+    stream.unexpected = connection
     stream.watches_departure = True
-    clients.connections.add(connection)
+    plan.clients.connections.add(connection)
     head: Head | None = None
     pipelined = False
-    patience = -1.0
     page: Response | None = None
+    deed: Callable[..., Any] | None  # of the route: they have one variable, as an idle connection keeps each
     try:
         try:
             if received:
@@ -75,7 +76,7 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                         if isinstance(outcome, bytes):
                             return
                         response = outcome
-            if head is not None and 2 * head[2] < SMALL_CHUNK and stream.kernel_fd >= 0:
+            if head is not None and stream.kernel_fd >= 0 and 2 * head[2] < SMALL_CHUNK:
                 connection.chunk = SMALL_CHUNK
             while True:
                 if response is None:
@@ -85,15 +86,14 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                     if connection.buffer:
                         connection.buffer = connection.buffer[request.request_length :]
                     if pipelined:
-                        request.pipelined = True
-                    fields = head[1]
-                    if fields.content_length > 0 or fields.chunked:
-                        accept_body(connection, request, fields)
-                    answer = request.route.answer
-                    response = await answer(request)
-                    change = request.route.filter
-                    if change is not None:
-                        response = change(request, response)
+                        request.pipelined, pipelined = True, False
+                    if request.fields.content_length > 0 or request.fields.chunked:
+                        accept_body(connection, request, head[1])
+                    deed = request.route.answer
+                    response = await deed(request)
+                    deed = request.route.filter
+                    if deed is not None:
+                        response = deed(request, response)
                     unsent = start_response(connection, request, response)
                 else:
                     # It was begun as a repetition, and perhaps some of its answer is out.
@@ -102,24 +102,19 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                     unsent = memoryview(response.body) if request.replied else start_response(connection, request, response)
                 if unsent or response.source is not None or response.tunnel is not None:
                     await finish_response(connection, request, response, unsent)
-                finish(clients, request)
+                finish(plan.clients, request)
                 connection.request = None
                 if not request.keepalive:
                     if response.tunnel is None and not is_done(connection, request):
                         await linger(connection, request)
                     elif client.requests == 1 and stream.kernel_fd >= 0:
-                        learn = request.route.learn
-                        if learn is not None:
-                            learn(connection, request, response)
+                        deed = request.route.learn
+                        if deed is not None:
+                            deed(connection, request, response)
                     break
                 body = request.body
                 if body is not None:
-                    # What is in memory has been read to its end. (A property costs 1,000 instructions.)
-                    if body.after is not None:
-                        connection.buffer = body.after
-                    elif body.data is not None or body.finished:
-                        connection.buffer = body.leftover
-                    elif not await skip_body(connection, request, body):
+                    if not leave_body(connection, body) and not await skip_body(connection, request, body):
                         break
                     body = None
                 if connection.buffer:
@@ -127,7 +122,6 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                     request = response = None
                     head = take_request_head(connection.buffer, plan.limits, connection)
                 else:
-                    pipelined = False
                     connection.idle = True
                     if connection.learn is not None and response.source is None:
                         connection.repetition = connection.learn(connection, request, response)
@@ -139,46 +133,68 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                             else:
                                 response = outcome
                             continue
-                    request = response = None  # an idle connection need not keep them: 500 bytes
-                    if connection.patience != patience:
-                        patience = connection.patience
-                        next_request = park_here(stream, READ, patience)
-                    await next_request
+                    request = response = head = None  # an idle connection need not keep them: 500 bytes
+                    await connection.wait
                     head = receive_head(connection)
-        except ClientError as error:
-            page = refused(connection, error)
-        except RegexTimedOut as delay:
-            page = refused(connection, ClientError(500, str(delay), code="regex_slow"))
-        except (ClientGone, OSError) as departure:
-            client_left(connection, departure)
-        except TimedOut:
-            # In an idle connection this is normal.
-            if connection.request is not None:
-                client_timed_out(connection, connection.request)
-        except UpstreamFailure:
-            # Logged where it happened. The head is out: closing without an end tells the client that something is missing.
-            finish_if_any(connection)
-        except CloseConnection as closing:
-            if connection.request is not None:
-                connection.request.status = closing.status
-                reset_if_asked(connection, connection.request.location)
-            finish_if_any(connection)
+        except _ENDS as end:
+            page = after_end(connection, end)
         except Exception:
             if connection.request is not None:
-                request_lost(clients, connection.request)
+                request_lost(plan.clients, connection.request)
             raise
         if page is not None and connection.request is not None:
             await end_with(connection, connection.request, page)
     finally:
         if connection.request is not None:
             connection.request.end()  # a bug, or the end of the worker, has come before the request's own end
-        clients.before_close()
+        plan.clients.before_close()
         stream.close()
         connection.request = None  # without the cycle no connection waits for the collector
-        clients.ended(connection)
+        plan.clients.ended(connection)
+
+
+# What ends a connection, but for bugs.
+_ENDS: Final = (ClientError, RegexTimedOut, ClientGone, OSError, TimedOut, UpstreamFailure, CloseConnection)
+
+
+def after_end(connection: Connection, end: BaseException) -> Response | None:
+    """Do what has to be done after what ends a connection; return the page that is still to be sent, if there is one."""
+    request = connection.request
+    if isinstance(end, ClientError):
+        return refused(connection, end)
+    if isinstance(end, RegexTimedOut):
+        return refused(connection, ClientError(500, str(end), code="regex_slow"))
+    if isinstance(end, (ClientGone, OSError)):
+        client_left(connection, end)
+    elif isinstance(end, TimedOut):
+        # In an idle connection this is normal.
+        if request is not None:
+            client_timed_out(connection, request)
+    elif isinstance(end, UpstreamFailure):
+        # Logged where it happened. The head is out: closing without an end tells the client that something is missing.
+        finish_if_any(connection)
+    else:
+        assert isinstance(end, CloseConnection)
+        if request is not None:
+            request.status = end.status
+            reset_if_asked(connection, request.location)
+        finish_if_any(connection)
+    return None
 
 
 # Reading requests.
+
+
+def leave_body(connection: Connection, body: RequestBody) -> bool:
+    """Keep what has come after a body for the next head, if it has been read to its end; return whether it has."""
+    # What is in memory has been. (A property costs 1,000 instructions.)
+    if body.after is not None:
+        connection.buffer = body.after
+    elif body.data is not None or body.finished:
+        connection.buffer = body.leftover
+    else:
+        return False
+    return True
 
 
 def first_bytes(connection: Connection) -> bytes:

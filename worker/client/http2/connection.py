@@ -24,7 +24,6 @@ from worker.http2.abuse import (
     STARTS_PER_READ,
     ControlBudget,
     JunkBudget,
-    Progress,
     RefusalBudget,
     ResetBudget,
 )
@@ -56,6 +55,9 @@ MOST_KEPT: Final = 1 << 20
 
 NEVER: Final = float("inf")
 
+# The name of the tasks of its streams, with its number.
+_STREAM: Final = "client * stream"
+
 
 class HTTP2Connection(Shared):
     """The state of a connection (ClientConnection).
@@ -86,7 +88,6 @@ class HTTP2Connection(Shared):
         "last_request",
         "leaves_at",
         "most",
-        "name",
         "plan",
         "reader",
         "refusals",
@@ -98,6 +99,7 @@ class HTTP2Connection(Shared):
         "started",
         "stream",
         "task",
+        "useful",
         "window",
     )
 
@@ -108,7 +110,8 @@ class HTTP2Connection(Shared):
         self.plan = plan
         self.clients = plan.clients
         self.loop = loop
-        self.task = loop.current()
+        self.task = task = loop.current()
+        task.home = stream
         now = loop.clock.now
         connects = server.http2_extended_connect
         self.reader = FrameReader()
@@ -118,18 +121,18 @@ class HTTP2Connection(Shared):
         self.windows = SendWindows()
         self.window = ReceiveWindow(MAX_WINDOW, DEFAULT_WINDOW)
         self.streams = ServerStreams(server.http2_max_concurrent_streams)
-        self.sender = Sender(stream, self.has_room)
+        self.sender = Sender(stream, self)
         self.control = ControlBudget(now)
-        self.junk = JunkBudget()
-        self.resets = ResetBudget()
-        self.refusals = RefusalBudget(server.http2_max_concurrent_streams)
-        self.progress = Progress()
-        self.waiting = {}
-        self.starved = {}
+        # These are made when they are needed, which for most connections is never.
+        self.junk: JunkBudget | None = None
+        self.resets: ResetBudget | None = None
+        self.refusals: RefusalBudget | None = None
+        self.answered: dict[HTTP2Exchange, float] | None = None
+        self.progress = self.waiting = self.starved = None
+        self.useful = 0
         self.last = None
         self.fault: ConnectionFault | None = None  # to be raised by its task
         self.exchanges: dict[HTTP2Exchange, None] = {}  # all that have a task
-        self.answered: dict[HTTP2Exchange, float] = {}
         self.memory = MOST_KEPT
         self.is_ending = False  # its task waits for those to end
         self.largest_read = server.http2_recv_buffer_size
@@ -147,7 +150,6 @@ class HTTP2Connection(Shared):
         # The last head, and its way.
         self.routed_head: RequestHead | None = None
         self.routed_to, self.routed_by = fallback, fallback.route
-        self.name = f"client *{client.serial} stream"
         self.started = 0  # requests since the last read
         self.flow_faults = 0
         self.sender.write_first(server_beginning(server.http2_max_concurrent_streams, self.body_window, connects))
@@ -242,19 +244,35 @@ class HTTP2Connection(Shared):
         sender = self.sender
         if sender.is_blocked or sender.failure is not None:
             self.call()
-        if not sender.is_full():
+        if self.waiting and not sender.is_full():
             for exchange in self.waiting:
                 exchange.wake()
 
     def note_waste(self) -> None:
         """Count a stream that made work for nothing."""
         try:
-            self.resets.wasted()
+            self.count_waste()
         except ConnectionFault as fault:
             self.break_off(fault)
 
+    def count_waste(self) -> None:
+        """Count a stream that made work for nothing, from the task of the connection. Raises ConnectionFault."""
+        if self.resets is None:
+            self.resets = ResetBudget()
+        self.resets.streams = self.client.requests
+        self.resets.wasted()
+
+    def count_junk(self) -> None:
+        """Count a frame that brought nothing. Raises ConnectionFault."""
+        if self.junk is None:
+            self.junk = JunkBudget()
+        self.junk.useful = self.useful
+        self.junk.junk_frame()
+
     def reset_later(self, exchange: HTTP2Exchange) -> None:
         """Reset a stream whose answer is complete, unless its client ends it soon."""
+        if self.answered is None:
+            self.answered = {}
         answered = self.answered
         assert exchange not in answered and exchange.body is not None
         exchange.body.let_all_come()
@@ -267,9 +285,11 @@ class HTTP2Connection(Shared):
 
     def reset_answered(self, now: float) -> None:
         """Reset the answered streams whose time is over."""
-        due = [exchange for exchange, when in self.answered.items() if when <= now]
+        answered = self.answered
+        assert answered is not None
+        due = [exchange for exchange, when in answered.items() if when <= now]
         for exchange in due:
-            del self.answered[exchange]
+            del answered[exchange]
             exchange.reset(NO_ERROR)
 
     # Frames.
@@ -300,18 +320,20 @@ class HTTP2Connection(Shared):
         what = self.streams.headers(number)
         fields = self.decoder.decode(block)
         if what == OPEN:
-            self.junk.useful += 1
+            self.useful += 1
             self.open(number, fields, len(block), end_stream)
         elif what == TRAILERS:
             self.take_trailers(self.streams.live[number], fields, end_stream)
         elif what == REFUSE:
+            if self.refusals is None:
+                self.refusals = RefusalBudget(self.streams.limit)
             self.refusals.refused()
             self.sender.write_first(rst_stream_frame(number, REFUSED_STREAM))
             if self.clients.http2 is not None:
                 self.clients.http2.resets_sent[REFUSED_STREAM] += 1
         else:
             assert what == DROP
-            self.junk.junk_frame()
+            self.count_junk()
         return self.started >= STARTS_PER_READ
 
     def on_data(self, number: int, data: bytes, flow: int, end_stream: bool) -> None:
@@ -322,12 +344,12 @@ class HTTP2Connection(Shared):
                 self.sender.write_first(window_update_frame(0, increment))
         exchange = self.streams.data(number)
         if exchange is None:
-            self.junk.junk_frame()
+            self.count_junk()
             return
         if data or end_stream:
-            self.junk.useful += 1
+            self.useful += 1
         else:
-            self.junk.junk_frame()
+            self.count_junk()
         body = exchange.body
         if body is not None and not (end_stream and flow == len(data) and body.feed_all(data)):  # the request is not over
             try:
@@ -375,14 +397,15 @@ class HTTP2Connection(Shared):
             self.clients.http2.resets_received[frame.code] += 1
         exchange = self.streams.reset_by_peer(frame.stream)
         if exchange is None:
-            self.junk.junk_frame()
+            self.count_junk()
             return
         if exchange.task is None:
-            self.answered.pop(exchange, None)
+            if self.answered:
+                self.answered.pop(exchange, None)
             return
         request = exchange.request
         if not request.replied:
-            self.resets.wasted()
+            self.count_waste()
         exchange.is_malformed = False  # a reset is not answered by one
         self.leave_alone(exchange, f"client canceled stream {frame.stream}")
 
@@ -419,14 +442,14 @@ class HTTP2Connection(Shared):
     def on_window_update(self, frame: frames.WindowUpdate) -> None:
         """Let one stream, or all, send more."""
         if frame.increment < SMALL_UPDATE:
-            self.junk.junk_frame()
+            self.count_junk()
         if not frame.stream:
             self.windows.update_connection(frame.increment)
             self.feed_starved()
             return
         exchange = self.streams.window_update(frame.stream)
         if exchange is None:
-            self.junk.junk_frame()
+            self.count_junk()
             return
         if exchange.task is None:
             return
@@ -434,7 +457,7 @@ class HTTP2Connection(Shared):
             self.windows.update_stream(frame.stream, exchange, frame.increment)
         except StreamFault as fault:
             self.flow_faults += 1
-            self.resets.wasted()
+            self.count_waste()
             if self.flow_faults > 1:
                 raise ConnectionFault(fault.code, fault.reason) from None
             self.log("info", fault.reason)
@@ -444,11 +467,11 @@ class HTTP2Connection(Shared):
 
     def on_unknown(self, frame: frames.Frame) -> None:
         """Ignore a frame of an unknown type."""
-        self.junk.junk_frame()
+        self.count_junk()
 
     def feed_starved(self) -> None:
         """Let the exchanges that wait for a window look again."""
-        for exchange in self.starved:
+        for exchange in self.starved or ():
             exchange.wake()
 
     # Requests.
@@ -458,11 +481,10 @@ class HTTP2Connection(Shared):
         client, plan = self.client, self.plan
         exchange = HTTP2Exchange(number, self, not end_stream)
         self.streams.open(exchange)
-        self.resets.streams += 1
         if self.clients.http2 is not None:
             self.clients.http2.streams += 1
-        if self.refusals.refusals:
-            self.refusals.served()
+        if self.refusals is not None:
+            self.refusals = None  # a stream is served again: the client has heard
         self.started += 1
         client.requests += 1
         refusal: ClientError | None = None
@@ -473,8 +495,8 @@ class HTTP2Connection(Shared):
             exchange.is_malformed = error.status == 400
         never_indexed = self.decoder.never_indexed
         if never_indexed and head.fields.cache.get(NEVER_INDEXED) != never_indexed:
-            head.fields.cache.clear()  # with the heads for upstreams that were made without this
-            head.fields.cache[NEVER_INDEXED] = never_indexed
+            head.fields.forget()  # with the heads for upstreams that were made without this
+            head.fields.remember(NEVER_INDEXED, never_indexed)
         now = client.clock.now
         request = exchange.request = Request(client, head.line, head.fields, now)
         request.exchange = exchange
@@ -505,7 +527,7 @@ class HTTP2Connection(Shared):
             self.leave()
         self.exchanges[exchange] = None
         exchange.refusal = refusal
-        exchange.task = self.loop.spawn(attend(self.clients, request, exchange), self.name)
+        exchange.task = self.loop.spawn(attend(self.clients, request, exchange), _STREAM, client.serial)
 
     def accept_body(
         self, exchange: HTTP2Exchange, request: Request, head: RequestHead, refusal: ClientError | None
@@ -532,6 +554,10 @@ class HTTP2Connection(Shared):
         streams = self.streams
         streams.release()
         if not streams.busy:
+            # A dictionary that is empty, but has not been cleared, takes 160 bytes more.
+            self.exchanges.clear()
+            if not streams.live:
+                streams.live.clear()
             self.idle_since = self.loop.clock.now
             if self.is_ending or self.has_left or self.client_leaves:
                 self.call()

@@ -73,10 +73,10 @@ class Shared(ABC):
     sender: Sender
     settings: PeerSettings
     windows: SendWindows
-    progress: Progress
+    progress: Progress | None
     streams: ServerStreams[HTTP2Exchange]
-    waiting: dict[HTTP2Exchange, None]
-    starved: dict[HTTP2Exchange, None]
+    waiting: dict[HTTP2Exchange, None] | None
+    starved: dict[HTTP2Exchange, None] | None
     last: HTTP2Exchange | None
     is_ending: bool
     memory: int
@@ -214,6 +214,7 @@ class HTTP2Exchange(Stream):
         if self._progress is not None:
             now = shared.loop.clock.now
             self._progress.moves(at, now)
+            assert shared.progress is not None
             shared.progress.moves(at, now)
         self.request.bytes_sent += frames * FRAME_HEAD
         if self._left >= 0:
@@ -231,12 +232,15 @@ class HTTP2Exchange(Stream):
     async def room(self, seconds: float) -> None:
         """Wait until more may be sent. Raises TimedOut."""
         shared = self._shared
+        if shared.waiting is None or shared.starved is None or shared.progress is None:
+            shared.waiting, shared.starved, shared.progress = {}, {}, Progress()
+        waiting, starved, common_progress = shared.waiting, shared.starved, shared.progress
         if self.may_send():
-            shared.waiting[self] = None
+            waiting[self] = None
             try:
                 await give_way()  # to those that wait
             finally:
-                del shared.waiting[self]
+                del waiting[self]
             return
         clock, windows, sender = shared.loop.clock, shared.windows, shared.sender
         own_progress = self._progress = self._progress or Progress()
@@ -245,11 +249,11 @@ class HTTP2Exchange(Stream):
         while not self.may_send():
             now = clock.now
             room = windows.room(self)
-            place, until = shared.waiting, deadline
+            place, until = waiting, deadline
             if room < self._wanted:
                 # It is the client's turn: for this stream, or for all.
-                place = shared.starved
-                progress = own_progress if windows.initial + self.credit < self._wanted else shared.progress
+                place = starved
+                progress = own_progress if windows.initial + self.credit < self._wanted else common_progress
                 progress.waits(now)
                 if progress.is_too_slow(now):
                     raise TimedOut

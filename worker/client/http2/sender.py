@@ -9,8 +9,7 @@ Frames about the connection (SETTINGS, PING, RST_STREAM, WINDOW_UPDATE) go befor
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from worker.stream import Stream
 
@@ -21,8 +20,11 @@ FULL: Final = 65536
 _NOTHING: Final = memoryview(b"")
 
 
-def _nothing() -> None:
-    """Do nothing."""
+class Owner(Protocol):
+    """What is told when there is room again."""
+
+    def has_room(self) -> None:
+        """Let what waits go on: called after each flush, and after a failure."""
 
 
 class Sender:
@@ -32,14 +34,13 @@ class Sender:
     some, or at which the first of these bytes came. failure: the error of the socket, after which everything is dropped.
     """
 
-    __slots__ = ("_begun", "_has_room", "_is_called", "_pieces", "_stream", "_urgent", "failure", "progressed_at", "unsent")
+    __slots__ = ("_begun", "_is_called", "_owner", "_pieces", "_stream", "_urgent", "failure", "progressed_at", "unsent")
 
-    def __init__(self, stream: Stream, has_room: Callable[[], None]) -> None:
-        """has_room: called after each flush, and after a failure."""
+    def __init__(self, stream: Stream, owner: Owner) -> None:
         self._stream = stream
-        self._has_room = has_room
+        self._owner: Owner | None = owner
         self._begun = _NOTHING  # a rest that goes before everything else
-        self._urgent: list[bytes] = []
+        self._urgent: list[bytes] | None = None
         self._pieces: list[bytes | memoryview] = []
         self._is_called = False
         self.unsent = 0
@@ -48,7 +49,7 @@ class Sender:
 
     def part(self) -> None:
         """Call nobody any more: the connection is over."""
-        self._has_room = _nothing
+        self._owner = None
         if self.failure is not None:  # frames in its traceback have the connection
             self.failure.__traceback__ = self.failure.__context__ = None
 
@@ -71,7 +72,10 @@ class Sender:
 
     def write_first(self, data: bytes) -> None:
         """Send a frame about the connection, before the frames of streams that have not begun to go."""
-        self._urgent.append(data)
+        if self._urgent is None:
+            self._urgent = [data]
+        else:
+            self._urgent.append(data)
         self._count(len(data))
 
     def _count(self, size: int) -> None:
@@ -97,7 +101,7 @@ class Sender:
             else:
                 pieces = [*self._urgent, *self._pieces] if self._urgent else self._pieces
                 data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-                self._urgent, self._pieces = [], []
+                self._urgent, self._pieces = None, []
             try:
                 sent = self._stream.send(data)
             except BlockingIOError:
@@ -109,11 +113,15 @@ class Sender:
             self.unsent -= sent
             self.progressed_at = self._stream.loop.clock.now
             self._begun = data[sent:] if sent < len(data) else _NOTHING  # an empty piece of it would keep all of it in memory
-        self._has_room()
+        if self._owner is not None:
+            self._owner.has_room()
 
     def write_last(self, data: bytes) -> None:
         """Send a frame about the connection at once, as far as the socket takes it: nothing waits for the end of this turn."""
-        self._urgent.append(data)
+        if self._urgent is None:
+            self._urgent = [data]
+        else:
+            self._urgent.append(data)
         self.unsent += len(data)
         self.flush()
 
@@ -121,7 +129,7 @@ class Sender:
         """Drop everything: the connection is broken."""
         self.failure = error
         self._begun = _NOTHING
-        self._urgent, self._pieces = [], []
+        self._urgent, self._pieces = None, []
         self.unsent = 0
 
     def __repr__(self) -> str:

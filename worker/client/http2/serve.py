@@ -14,7 +14,7 @@ from worker.client.http2.connection import NEVER, HTTP2Connection
 from worker.client.plan import ListenerPlan
 from worker.http2.errors import NO_ERROR, PROTOCOL_ERROR, ConnectionFault
 from worker.http2.frames import goaway_frame
-from worker.loop import READ, WRITE, give_way, park
+from worker.loop import AT_HOME, READ, WRITE, give_way, park
 from worker.stream import HEAD_CHUNK, Stream
 from wproxy.failures import ClientGone, TimedOut
 from wproxy.http import Client
@@ -60,60 +60,63 @@ async def serve_http2(stream: Stream, client: Client, plan: ListenerPlan, receiv
         clients.ended(connection)
 
 
-async def obey(connection: HTTP2Connection, data: bytes) -> None:
+async def obey(connection: HTTP2Connection, data: bytes | None) -> None:
     """Read and obey frames until nothing is left to do. data: the first bytes.
 
-    Raises ConnectionFault, TimedOut, ClientGone, OSError.
+    Raises ConnectionFault, TimedOut, ClientGone, OSError. (It also waits for them: an idle connection keeps each coroutine.)
     """
-    while True:
-        if data:
-            connection.reader.feed(data)
-            data = b""
+    sender = connection.sender
+    while data is not None:
+        connection.reader.feed(data)
+        data = b""  # it need not be kept for the time of the wait
         while connection.receive():
             await give_way()
         if connection.is_over:
             return
-        data = await next_bytes(connection)
+        while data == b"":
+            events = READ
+            if sender.is_blocked:
+                events = WRITE if sender.is_full() else READ | WRITE
+            if connection.answered:
+                connection.reset_answered(connection.loop.clock.now)  # also where other streams never let it wait in vain
+            deadline = deadline_of(connection)
+            try:
+                if events == READ and deadline == NEVER:
+                    await AT_HOME[NEVER]
+                else:
+                    await park(connection.stream, events, deadline - connection.loop.clock.now)
+            except TimedOut:
+                ring(connection)
+            data = read_after_wait(connection, events)
 
 
-async def next_bytes(connection: HTTP2Connection) -> bytes:
-    """Wait for the client; b"" when there is something else to do. Raises ConnectionFault, TimedOut, ClientGone, OSError."""
-    stream, sender = connection.stream, connection.sender
-    while True:
-        events = READ
-        if sender.is_blocked:
-            events = WRITE if sender.is_full() else READ | WRITE
-        if connection.answered:
-            connection.reset_answered(connection.loop.clock.now)  # also where other streams never let it wait in vain
-        try:
-            await park(stream, events, deadline_of(connection) - connection.loop.clock.now)
-        except TimedOut:
-            ring(connection)
-        was_called = connection.is_called
-        if events != READ:
-            sender.flush()
-        connection.is_called = False
-        if sender.failure is not None:
-            raise sender.failure
-        if connection.fault is not None:
-            raise connection.fault
-        if was_called:
-            if connection.is_over:
-                return b""
-            continue
-        if sender.is_full():
-            continue
-        try:
-            data = stream.recv(connection.most)
-        except BlockingIOError:
-            if connection.is_over:
-                return b""
-            continue
-        if not data:
-            raise ClientGone(CLIENT_CLOSED)
-        # Much comes at once only where bodies do.
-        connection.most = connection.largest_read if len(data) == connection.most else HEAD_CHUNK
-        return data
+def read_after_wait(connection: HTTP2Connection, events: int) -> bytes | None:
+    """Return what the client has sent; b"" when that is nothing, None when the connection is over. events: those waited for.
+
+    Raises ConnectionFault, ClientGone, OSError.
+    """
+    sender = connection.sender
+    was_called = connection.is_called
+    if events != READ:
+        sender.flush()
+    connection.is_called = False
+    if sender.failure is not None:
+        raise sender.failure
+    if connection.fault is not None:
+        raise connection.fault
+    if was_called:
+        return None if connection.is_over else b""
+    if sender.is_full():
+        return b""
+    try:
+        data = connection.stream.recv(connection.most)
+    except BlockingIOError:
+        return None if connection.is_over else b""
+    if not data:
+        raise ClientGone(CLIENT_CLOSED)
+    # Much comes at once only where bodies do.
+    connection.most = connection.largest_read if len(data) == connection.most else HEAD_CHUNK
+    return data
 
 
 def deadline_of(connection: HTTP2Connection) -> float:
@@ -121,12 +124,14 @@ def deadline_of(connection: HTTP2Connection) -> float:
     deadline = connection.leaves_at
     if connection.answered:
         deadline = min(deadline, next(iter(connection.answered.values())))
-    if connection.streams.busy and not connection.sender.unsent and not connection.reader.in_block:
+    # What only waits for the end of this turn has no deadline yet: if the socket does not take it, the task is called.
+    is_blocked = connection.sender.is_blocked
+    if connection.streams.busy and not is_blocked and not connection.reader.in_block:
         return deadline
     plan = connection.plan
     if connection.reader.in_block or not connection.streams.busy:
         deadline = min(deadline, connection.begun_at + plan.header_timeout)
-    if connection.sender.unsent:
+    if is_blocked:
         deadline = min(deadline, connection.sender.progressed_at + plan.default.locations.fallback.send_timeout)
     if not connection.streams.busy:
         deadline = min(deadline, connection.idle_since + connection.patience)

@@ -11,7 +11,7 @@ before (`RequestFields.difference`), its other lines are reused: 1.6 us instead 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Final
+from typing import Any, Final
 
 from worker.http1.chunked import LAST_CHUNK, encode_chunk
 from worker.http1.response import LENGTH, NONE, ResponseHead, body_of, take_response_head
@@ -27,7 +27,7 @@ from worker.upstream.sending import push, push_body, push_file, sending_failed
 from wproxy.config.model import Location
 from wproxy.directives.proxy import ProxyTarget
 from wproxy.failures import ClientError, UpstreamFailure
-from wproxy.http import FieldsForm, Request, RequestLineLike
+from wproxy.http import FieldsForm, Request, RequestLineLike, upstream_head_before
 from wproxy.native import mypyc_attr
 from wproxy.request_body import UNKNOWN_LENGTH
 from wproxy.template import Template, checked, literal
@@ -300,8 +300,8 @@ MOST_COMPOSED: Final = 8
 Tail = tuple[bytes, Composed]
 
 
-# A head: its request line, the length of the body, what comes after the line, all of it.
-Remembered = tuple[object, int, Tail, bytes]
+# A head: its request line, the length of the body, its plan, what comes after the line, all of it.
+Remembered = tuple[object, int, object, Tail, bytes]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -373,13 +373,15 @@ class HTTP1HeadPlan:
         """
         line = request.line
         fields = request.fields
-        cache = fields.cache
         tail: Tail | None = None
         as_received = request.path is line.path and request.args is line.args and request.method is line.method
         if as_received:
-            remembered: Remembered | None = cache.get(self)
+            # `upstream_head`, inlined.
+            remembered: Remembered | None = fields.composed
+            if remembered is None or remembered[2] is not self:
+                remembered = fields.cache.get(self) if fields.cache else None
             if remembered is not None:
-                known_line, known_length, tail, head = remembered
+                known_line, known_length, _, tail, head = remembered
                 if known_length != length or line.authority is not None:
                     tail = None
                 elif known_line is line:
@@ -404,29 +406,41 @@ class HTTP1HeadPlan:
                     return b"".join(pieces)
         if tail is None:
             difference = request.fields.difference
-            other: Remembered | None = None
+            other: Any = None  # (as a Remembered it would be made anew, compiled, to be kept here, too)
             if difference is not None and not difference[0] and as_received:
                 # Another connection has begun with the same head; if the templates have the same values, this one's is the same.
-                other = difference[1].get(self)
+                other = difference[1]  # `upstream_head_before`, inlined
+                if other is None or other[2] is not self:
+                    other = difference[2].get(self)
                 if other is not None and not (other[0] is line and other[1] == length):
                     other = None
             if other is not None:
-                client, composed = request.client, other[2][1]
+                client = request.client
+                composed: Composed = other[3][1]
                 if self.by_address and composed.remote_addr == client.remote_addr and composed.scheme == client.scheme:
-                    request.fields.difference = None  # as below
-                    cache[self] = other
-                    return other[3]
+                    fields.difference = None  # as below
+                    if fields.composed is None:
+                        fields.composed = other
+                    else:
+                        fields.remember_head(other)
+                    known_head: bytes = other[4]
+                    return known_head
             tail = _compose_fields(request, self, length)
-            if other is not None and other[2][0] is tail[0]:
-                cache[self] = other
-                return other[3]
+            if other is not None and other[3][0] is tail[0]:
+                fields.remember_head(other)
+                same_head: bytes = other[4]
+                return same_head
         if self.sends_origin and request.origin_stands and line.raw_ok and not request.upstream_uri:
             target = line.origin  # as `request_target` has it, without the call
         else:
             target = request_target(request, self.location, self.target)
         head = request.method + b" " + target + self.version_line + tail[0]
         if as_received and self.is_stable and line.authority is None:
-            cache[self] = (line, length, tail, head)
+            last = fields.composed
+            if last is None or last[2] is self:
+                fields.composed = (line, length, self, tail, head)  # as `remember_head` does, without the call
+            else:
+                fields.remember_head((line, length, self, tail, head))
         return head
 
     def head_of_form(self, common: ComposedForm, line: RequestLineLike, varied: list[bytes]) -> bytes:
@@ -499,12 +513,12 @@ def _compose_fields(request: Request, plan: HTTP1HeadPlan, length: int) -> Tail:
     """Return everything after the request line, and its parts."""
     fields = request.fields
     difference, fields.difference = fields.difference, None  # a connection that waits for its next request need not keep it
-    remembered = difference[1].get(plan) if difference is not None else None
+    remembered = upstream_head_before(difference, plan) if difference is not None else None
     if difference is None or remembered is None or remembered[1] != length:
         composed = _compose(request, plan, length, [read(request) for read in plan.readers])
         return b"\r\n".join(composed.lines), composed
     differing = difference[0]
-    tail: Tail = remembered[2]
+    tail: Tail = remembered[3]
     before = tail[1]
     values = before.values if _keeps_values(request, plan, differing) else [read(request) for read in plan.readers]
     if before.values is not values and before.values != values:

@@ -40,7 +40,7 @@ class HTTP2HeadPlan(HTTP1HeadPlan):
         fields = self._fields(request, length)
         block = encode_guarded(fields, never_indexed) if never_indexed else encode_fields(fields)
         if as_received and self.is_stable and line.authority is None:
-            cache[self] = line, length, block
+            request.fields.remember(self, (line, length, block))
         return block
 
     def own_fields(self, request: Request) -> list[tuple[bytes, bytes]]:
