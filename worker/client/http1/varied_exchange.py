@@ -14,7 +14,7 @@ answer whose head has come before.
 from __future__ import annotations
 
 from worker.client.http1.connection import Connection
-from worker.client.http1.repeated_exchange import Passage, RepeatedExchange, has_come, is_expected, may_be_repeated
+from worker.client.http1.repeated_exchange import Passage, RepeatedExchange, is_expected, may_be_repeated
 from worker.http1.head_shape import HeadShape
 from worker.http1.response import ResponseHead
 from worker.upstream.passing import Passing
@@ -30,12 +30,9 @@ def learn_varied_exchange(
 ) -> VariedExchange | None:
     """Return what serves requests that have the form of one that has just been answered; None if the next may be another case.
 
-    Its head is the last one that the connection has taken. passage: as in `learn_exchange`.
+    Its head is the last one that the connection has taken, and that of its answer has come before. passage: see `learn_exchange`.
     """
-    answer = request.upstream_head
-    if not isinstance(answer, ResponseHead) or not has_come(answer):
-        return None
-    shape, server, plan = connection.shape, connection.routed_server, passing.head_plan
+    shape, server, plan, answer = connection.shape, connection.routed_server, passing.head_plan, request.upstream_head
     if shape is None or shape is not connection.routed_form or shape is not request.fields.form:
         return None
     common: ComposedForm | None = shape.cache.get(plan)
@@ -47,6 +44,7 @@ def learn_varied_exchange(
         or not request.keepalive
         or request.fields.content_length >= 0
         or not isinstance(plan, HTTP1HeadPlan)
+        or not isinstance(answer, ResponseHead)
         or not may_be_repeated(passing, connection, request, response)
         or not is_expected(answer, response, passage)
     ):
