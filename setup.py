@@ -70,4 +70,4 @@ if os.environ.get("WPROXY_COMPILE", "0") in ("", "0"):
     setup()
 else:
     # setup_requires: pip installs this for the build, and nothing for one without it.
-    setup(distclass=Compiled, cmdclass={"build_ext": Build}, setup_requires=["mypy>=1.18"])
+    setup(distclass=Compiled, cmdclass={"build_ext": Build}, setup_requires=["mypy>=2.4,<2.5"])
