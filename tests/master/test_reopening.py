@@ -43,7 +43,8 @@ def test_a_worker_that_is_ended_before_it_serves_is_no_fault_of_the_server(tmp_p
         master.signal(signal.SIGQUIT)
         assert master.exit_code() == 0
         assert "exited on signal 9" in master.log()
-        assert "[alert]" not in master.log()
+        # In a checkout that other users cannot read, an alert of its own says so.
+        assert not [line for line in master.log().splitlines() if "[alert]" in line and "may not read" not in line]
 
 
 def test_a_fifo_that_nobody_reads_is_refused_and_one_with_a_reader_is_written_to(tmp_path):
