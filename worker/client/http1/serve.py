@@ -8,9 +8,8 @@ A repeated request on the connection costs 2 system calls here: one recv, one se
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from worker.client.ending import finish, request_lost
 from worker.client.http1.connection import Connection, Head
@@ -52,7 +51,6 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
     head: Head | None = None
     pipelined = False
     page: Response | None = None
-    deed: Callable[..., Any] | None  # of the route: they have one variable, as an idle connection keeps each
     try:
         try:
             if received:
@@ -89,11 +87,10 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                         request.pipelined, pipelined = True, False
                     if request.fields.content_length > 0 or request.fields.chunked:
                         accept_body(connection, request, head[1])
-                    deed = request.route.answer
-                    response = await deed(request)
-                    deed = request.route.filter
-                    if deed is not None:
-                        response = deed(request, response)
+                    response = await request.route.answer(request)
+                    change = request.route.filter
+                    if change is not None:
+                        response = change(request, response)
                     unsent = start_response(connection, request, response)
                 else:
                     # It was begun as a repetition, and perhaps some of its answer is out.
@@ -108,9 +105,9 @@ async def serve_connection(stream: Stream, client: Client, plan: ListenerPlan, r
                     if response.tunnel is None and not is_done(connection, request):
                         await linger(connection, request)
                     elif client.requests == 1 and stream.kernel_fd >= 0:
-                        deed = request.route.learn
-                        if deed is not None:
-                            deed(connection, request, response)
+                        learn = request.route.learn
+                        if learn is not None:
+                            learn(connection, request, response)
                     break
                 body = request.body
                 if body is not None:
