@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator
 
 import h11
 import pytest
 from conversation import End, Stage, chunks, get, ok, post
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -73,10 +74,15 @@ def requests_in(wire: bytes) -> list[tuple]:
             connection.start_next_cycle()
 
 
+# So do these in the names of an answer's fields, as in nginx, and h11 would refuse the answer.
+FIELD_NAME = re.compile(rb"(?<=\r\n)[^\r\n:]+(?=:)")
+OF_NAMES = bytes.maketrans(b"@[]", b"~~~")
+
+
 def responses_in(wire: bytes, methods: list[bytes]) -> list[tuple]:
     """The responses in what a client received, in answer to these methods; the framing of bodies is taken off."""
     found = []
-    rest = wire
+    rest = FIELD_NAME.sub(lambda name: name[0].translate(OF_NAMES), wire)
     for method in methods:
         if not rest:
             break
@@ -289,6 +295,7 @@ GOOD_ANSWERS = [answer for _, answer in EXCHANGES] + [
 @given(
     st.one_of(damaged(GOOD_ANSWERS), st.binary(max_size=100)), cuts, st.sampled_from([b"GET", b"HEAD", b"POST"]), st.booleans()
 )
+@example(wire=b"HTTP/1.1 200 OK\r\n[Content-Length: 5\r\nZ: z\r\n\r\nhello", places=[], method=b"GET", closes=False)
 def test_damaged_answers_reach_no_client_unless_they_are_answers(directory, wire, places, method, closes):
     """And whatever an upstream says, the next request gets its own answer."""
     with performed(directory) as s:
