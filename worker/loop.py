@@ -96,7 +96,7 @@ park_here: Final[Callable[[Waitable | None, int, float], Awaitable[None]]] = rep
 
 
 class Waits(dict[float, Awaitable[None]]):
-    """What waits so many seconds for READ on the `home` of the task that awaits it, as `park_here` does: one for all tasks."""
+    """Awaitables by seconds: each waits so long for READ on the `home` of the task that awaits it, and serves all tasks."""
 
     __slots__ = ()
 

@@ -21,7 +21,7 @@ _NOTHING: Final = memoryview(b"")
 
 
 class Owner(Protocol):
-    """What is told when there is room again."""
+    """The connection of a sender, as far as the sender calls it."""
 
     def has_room(self) -> None:
         """Let what waits go on: called after each flush, and after a failure."""
@@ -72,11 +72,14 @@ class Sender:
 
     def write_first(self, data: bytes) -> None:
         """Send a frame about the connection, before the frames of streams that have not begun to go."""
+        self._add_urgent(data)
+        self._count(len(data))
+
+    def _add_urgent(self, data: bytes) -> None:
         if self._urgent is None:
             self._urgent = [data]
         else:
             self._urgent.append(data)
-        self._count(len(data))
 
     def _count(self, size: int) -> None:
         if not self.unsent:
@@ -118,10 +121,7 @@ class Sender:
 
     def write_last(self, data: bytes) -> None:
         """Send a frame about the connection at once, as far as the socket takes it: nothing waits for the end of this turn."""
-        if self._urgent is None:
-            self._urgent = [data]
-        else:
-            self._urgent.append(data)
+        self._add_urgent(data)
         self.unsent += len(data)
         self.flush()
 
