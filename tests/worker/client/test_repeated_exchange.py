@@ -620,26 +620,28 @@ def test_whatever_comes_between_repeated_requests(tmp_path: Path, seed: int):
     both(tmp_path, anything(seed), post(BODY) if seed % 3 == 0 else get(), **settings)
 
 
+def until_the_client_is_full(p: Play) -> None:
+    """Send requests and answers until an answer finds no room, then let the client read."""
+    for _ in range(60):
+        p.client.sock.send(p.request)
+        p.stage.settle()
+        p.upstream.pull_all()
+        if not p.upstream.received:
+            break  # the answer before this one has not gone out
+        p.seen.append(bytes(p.upstream.received))
+        p.upstream.received.clear()
+        p.upstream.sock.send(p.answer)
+        p.stage.settle()
+    else:
+        raise AssertionError("all of it found room")
+    p.look()
+    p.reply()
+
+
 def test_a_client_that_does_not_read_gets_all_answers(tmp_path: Path):
     """An answer of which the socket takes only a part is sent to its end."""
 
-    def act(p: Play) -> None:
-        for _ in range(60):
-            p.client.sock.send(p.request)
-            p.stage.settle()
-            p.upstream.pull_all()
-            if not p.upstream.received:
-                break  # the answer before this one has not gone out
-            p.seen.append(bytes(p.upstream.received))
-            p.upstream.received.clear()
-            p.upstream.sock.send(p.answer)
-            p.stage.settle()
-        else:
-            raise AssertionError("all of it found room")
-        p.look()
-        p.reply()
-
-    assert both(tmp_path, act, get(), answer=ok(b"x" * 2000), buffers=4096).repetitions
+    assert both(tmp_path, until_the_client_is_full, get(), answer=ok(b"x" * 2000), buffers=4096).repetitions
 
 
 # Answers that are always the same.

@@ -23,6 +23,7 @@ from test_repeated_exchange import (
     anything,
     both,
     repeat,
+    until_the_client_is_full,
 )
 
 from worker.client.http1.connection import Connection
@@ -311,23 +312,7 @@ def test_heads_of_one_form_wait_for_their_bodies(tmp_path: Path):
 def test_a_client_that_does_not_read_gets_all_answers(tmp_path: Path):
     """An answer of which the socket takes only a part is sent to its end."""
 
-    def act(p: Play) -> None:
-        for _ in range(60):
-            p.client.sock.send(p.request)
-            p.stage.settle()
-            p.upstream.pull_all()
-            if not p.upstream.received:
-                break  # the answer before this one has not gone out
-            p.seen.append(bytes(p.upstream.received))
-            p.upstream.received.clear()
-            p.upstream.sock.send(p.answer)
-            p.stage.settle()
-        else:
-            raise AssertionError("all of it found room")
-        p.look()
-        p.reply()
-
-    assert both(tmp_path, act, b"", answer=ok(b"x" * 2000), buffers=4096, play_of=Varied).repetitions
+    assert both(tmp_path, until_the_client_is_full, b"", answer=ok(b"x" * 2000), buffers=4096, play_of=Varied).repetitions
 
 
 def test_answers_that_differ_each_time_are_not_expected_to_be_the_same(tmp_path: Path):
