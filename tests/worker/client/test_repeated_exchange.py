@@ -676,7 +676,7 @@ RETURNS: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("settings", RETURNS)
 @pytest.mark.parametrize("name", ANSWERED_HERE)
 def test_a_repeated_request_for_the_same_answer_is_like_any_other(tmp_path: Path, name: str, settings: str):
-    text = CONFIGURATION.replace('proxy_pass = "http://app"\n', "")
+    text = CONFIGURATION.replace('proxy_pass = "{scheme}://app"\n', "")
     assert both(tmp_path, ANSWERED_HERE[name], get(), text=text, **RETURNS[settings]).repetitions
 
 
